@@ -1,0 +1,53 @@
+/* What every source file may assume of the compiler, and what base shares with the folders above
+ * it but not with users. */
+#ifndef CR_BASE_H
+#define CR_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cresset/error.h"
+#include "cresset/memory.h"
+#include "cresset/random.h"
+#include "cresset/system.h"
+#include "cresset/text.h"
+#include "cresset/thread.h"
+
+/* Compiler extensions, the only place for them. */
+#define CR_LIKELY(condition)   __builtin_expect(!!(condition), 1)
+#define CR_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+#define CR_UNUSED              __attribute__((unused))
+#define CR_INLINE              static inline __attribute__((always_inline, unused))
+#define CR_NOINLINE            __attribute__((noinline))
+#define CR_RESTRICT            __restrict__
+#define CR_THREAD_LOCAL        _Thread_local
+#define CR_ALIGNED(bytes)      __attribute__((aligned(bytes)))
+#define CR_PREFETCH(address)   __builtin_prefetch(address)
+
+#define CR_COUNT_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
+#define CR_MIN(a, b)       ((a) < (b) ? (a) : (b))
+#define CR_MAX(a, b)       ((a) > (b) ? (a) : (b))
+#define CR_DIV_UP(a, b)    (((a) + (b) - 1) / (b))
+
+/* A kernel source is compiled once for each instruction set; there CR_ISA_SUFFIX is the set's word
+ * and CR_ISA_NAME(f) is f_avx512 and so on. Each such file defines one table of functions under a
+ * suffixed name, and the family's dispatch file picks one by cr_cpu_isa(). */
+#ifdef CR_ISA_SUFFIX
+#define CR_JOIN_(a, b)    a##_##b
+#define CR_JOIN(a, b)     CR_JOIN_(a, b)
+#define CR_ISA_NAME(name) CR_JOIN(name, CR_ISA_SUFFIX)
+#endif
+
+/* a * b and a + b in *result; false on overflow. */
+CR_INLINE bool cr_multiply_checked(size_t a, size_t b, size_t *result)
+{
+    return !__builtin_mul_overflow(a, b, result);
+}
+
+CR_INLINE bool cr_add_checked(size_t a, size_t b, size_t *result)
+{
+    return !__builtin_add_overflow(a, b, result);
+}
+
+#endif

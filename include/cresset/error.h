@@ -18,9 +18,8 @@
 extern "C" {
 #endif
 
-/* The kinds of failure: X(name, words for a person). */
+/* The kinds of failure, CR_ERROR_name: X(name, words for a person). */
 #define CR_STATUS_TABLE(X)                                                                         \
-    X(OK, "no error")                                                                              \
     X(ARGUMENT, "an argument is out of its range")                                                 \
     X(SHAPE, "shapes do not fit")                                                                  \
     X(DTYPE, "the dtype is not supported here")                                                    \
@@ -33,7 +32,8 @@ extern "C" {
     X(INTERRUPTED, "interrupted")
 
 typedef enum cr_status {
-#define CR_STATUS_ENUM(name, words) CR_##name,
+    CR_OK,
+#define CR_STATUS_ENUM(name, words) CR_ERROR_##name,
     CR_STATUS_TABLE(CR_STATUS_ENUM)
 #undef CR_STATUS_ENUM
 } cr_status;

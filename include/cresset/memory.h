@@ -3,7 +3,7 @@
  * Small records come from cr_alloc and its kin; the data of tensors come from a caching allocator
  * (cr_buffer_alloc), which keeps released blocks for the next use, so that a training loop reaches
  * a steady state in which it asks the system for nothing. All functions are thread-safe. A failed
- * allocation records CR_MEMORY and returns NULL. */
+ * allocation records CR_ERROR_MEMORY and returns NULL. */
 #ifndef CRESSET_MEMORY_H
 #define CRESSET_MEMORY_H
 

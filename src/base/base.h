@@ -25,10 +25,19 @@
 #define CR_ALIGNED(bytes)      __attribute__((aligned(bytes)))
 #define CR_PREFETCH(address)   __builtin_prefetch(address)
 
+/* Defined when AddressSanitizer watches: then nothing may hide a block from it by caching. */
+#if defined(__SANITIZE_ADDRESS__)
+#define CR_ADDRESS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CR_ADDRESS_SANITIZER 1
+#endif
+#endif
+
 #define CR_COUNT_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
 #define CR_MIN(a, b)       ((a) < (b) ? (a) : (b))
 #define CR_MAX(a, b)       ((a) > (b) ? (a) : (b))
-#define CR_DIV_UP(a, b)    (((a) + (b) - 1) / (b))
+#define CR_DIV_UP(a, b)    ((a) / (b) + ((a) % (b) != 0))
 
 /* A kernel source is compiled once for each instruction set; there CR_ISA_SUFFIX is the set's word
  * and CR_ISA_NAME(f) is f_avx512 and so on. Each such file defines one table of functions under a
@@ -49,5 +58,11 @@ CR_INLINE bool cr_add_checked(size_t a, size_t b, size_t *result)
 {
     return !__builtin_add_overflow(a, b, result);
 }
+
+/* Between the two allocators of this folder: counts an allocation and says whether fault injection
+ * lets it succeed; records CR_ERROR_MEMORY and returns NULL; live blocks of cr_alloc. */
+bool base_memory_admit(void);
+void *base_memory_exhausted(size_t size);
+uint64_t base_memory_live_blocks(void);
 
 #endif

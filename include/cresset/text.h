@@ -6,7 +6,8 @@
  *     cr_text_free(&text);
  *
  * When memory runs out the error is recorded and what is appended later is dropped, so only the
- * end needs a check (cr_failed). Not thread-safe: one text belongs to one thread. */
+ * end needs a check (cr_failed). Numbers are written and read as in the C locale, whatever locale
+ * the program has chosen. Not thread-safe: one text belongs to one thread. */
 #ifndef CRESSET_TEXT_H
 #define CRESSET_TEXT_H
 
@@ -39,10 +40,12 @@ char *cr_string_format(const char *format, ...) CR_PRINTF(1, 2);
 /* True if name matches a pattern of literal characters, '*' (any run, dots included) and '?'. */
 bool cr_pattern_match(const char *pattern, const char *name);
 
-/* Edit distance of two names, for "did you mean". */
+/* Edit distance of two names, for "did you mean": how many bytes to insert, delete or replace. Names
+ * of more than 255 bytes count as different throughout. */
 int cr_edit_distance(const char *a, const char *b);
 
-/* Whole-string numbers: false when the text is not one number or it is out of range. */
+/* Whole-string numbers, decimal or hexadecimal after 0x: false, and *value untouched, when the text
+ * is not one finite number (white space included) or it is out of range. */
 bool cr_parse_int64(const char *text, long long *value);
 bool cr_parse_double(const char *text, double *value);
 

@@ -1,0 +1,541 @@
+/* The driver of the matrix product: cuts C into blocks, packs, and calls the micro-kernels.
+ *
+ * A plan is made from the shape, the caches and the instruction set. C is cut into blocks of
+ * m_block by n_block, k into `splits` ranges; each (product, split, block) is one task of a
+ * parallel loop. A task goes through its range of k in steps of k_block: it packs that part of B
+ * (and of A, unless A was packed for all tasks beforehand) and multiplies panel by panel. With more
+ * than one split, tasks write partial sums, which a second loop adds in order.
+ *
+ * Tasks pack into slots of the workspace, one for each thread that may run at once; a task takes
+ * any free slot, which changes no result. */
+#include "kernels/gemm/gemm.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#define ALIGNMENT        64
+#define TILE_MAX         (14 * 32)  /* elements of the largest tile, any type */
+#define MACS_PER_TASK    (1 << 20)  /* less is not worth waking a thread */
+#define TASKS_WANTED     64         /* enough to keep many threads busy to the end */
+#define SHARE_MIN_MACS   (16 << 20) /* packing A beforehand costs a loop of its own */
+#define SHARE_MAX        (8 << 20)  /* elements of A that are packed beforehand */
+#define SPLIT_MIN_K      512        /* k of a split at least */
+#define FEW_ROWS         4
+#define FEW_ROWS_COLUMNS 256
+#define FEW_ROWS_MACS    (1 << 16)
+
+/* ---- choice of kernels ---- */
+
+static cr_isa chosen_isa = CR_ISA_COUNT;
+
+void cr_gemm_use_isa(cr_isa isa)
+{
+    chosen_isa = isa;
+}
+
+cr_isa cr_gemm_isa(void)
+{
+    return chosen_isa == CR_ISA_COUNT ? cr_cpu_isa() : chosen_isa;
+}
+
+static const cr_gemm_kernels *kernels_of(cr_gemm_type type)
+{
+    switch (cr_gemm_isa()) {
+#ifdef CR_HAVE_AVX512
+    case CR_ISA_AVX512:
+    case CR_ISA_AVX512_BF16:
+        return &cr_gemm_kernels_avx512[type];
+#endif
+#ifdef CR_HAVE_AVX2
+    case CR_ISA_AVX2:
+        return &cr_gemm_kernels_avx2[type];
+#endif
+    default:
+        return &cr_gemm_kernels_portable[type];
+    }
+}
+
+/* ---- the plan ---- */
+
+typedef struct plan {
+    const cr_gemm_kernels *kernels;
+    int64_t batch;
+    int64_t panel_rows; /* of A; the last panel may have fewer */
+    int64_t m_block, n_block, k_block;
+    int64_t m_blocks, n_blocks;
+    int64_t splits, split_k;
+    bool few_rows;      /* no panels at all: dot or axpy */
+    bool share_a;       /* A is packed as a whole first */
+    bool direct_b;      /* full panels of B are read where they lie */
+    int64_t sum_stride; /* of partial sums */
+    int64_t slots;
+    /* bytes */
+    size_t slot_a, slot_b, shared, partial, flags;
+} plan;
+
+static int64_t round_up(int64_t value, int64_t unit)
+{
+    return CR_DIV_UP(value, unit) * unit;
+}
+
+static size_t align_size(int64_t bytes)
+{
+    return (size_t)round_up(bytes, ALIGNMENT);
+}
+
+static int64_t cache_size(int level, int64_t otherwise)
+{
+    int64_t size = cr_cpu_cache(level);
+    return size > 0 ? size : otherwise;
+}
+
+/* n cut into equal parts of at most `most`, in whole units. */
+static int64_t even_block(int64_t n, int64_t most, int64_t unit)
+{
+    most = CR_MAX(most / unit * unit, unit);
+    return round_up(CR_DIV_UP(n, CR_DIV_UP(n, most)), unit);
+}
+
+static void plan_blocks(plan *p, const cr_gemm *g)
+{
+    const cr_gemm_kernels *kernels = p->kernels;
+    int64_t element = kernels->element, tile = kernels->tile_columns;
+    int64_t l1 = cache_size(1, 32 << 10), l2 = cache_size(2, 512 << 10);
+    int64_t macs = p->batch * g->m * g->n * g->k;
+    int64_t wanted = CR_MIN(CR_MAX(macs / MACS_PER_TASK, 1), TASKS_WANTED);
+
+    p->panel_rows = CR_DIV_UP(g->m, CR_DIV_UP(g->m, (int64_t)kernels->tile_rows));
+    p->k_block = even_block(g->k, l1 * 3 / 4 / (tile * element), 8);
+    int64_t side = l2 * 3 / 8 / (p->k_block * element);
+    p->m_block = even_block(g->m, side, p->panel_rows);
+    p->n_block = even_block(g->n, side, tile);
+    p->share_a = p->batch == 1 && g->n > p->n_block / 2 && macs >= SHARE_MIN_MACS &&
+                 g->m * g->k <= SHARE_MAX;
+    if (p->share_a)
+        p->m_block = round_up(g->m, p->panel_rows);
+
+    int64_t tasks = p->batch * CR_DIV_UP(g->m, p->m_block) * CR_DIV_UP(g->n, p->n_block);
+    p->splits = 1;
+    if (tasks < wanted && g->k >= 2 * SPLIT_MIN_K && g->k > 4 * CR_MAX(g->m, g->n)) {
+        p->splits = CR_MIN(CR_DIV_UP(wanted, tasks), g->k / SPLIT_MIN_K);
+        p->share_a = false;
+        p->m_block = even_block(g->m, side, p->panel_rows);
+    }
+    while (p->splits == 1 && tasks < wanted) {
+        bool by_rows = p->m_block > p->n_block || p->n_block <= 2 * tile;
+        if (by_rows && p->m_block > 2 * p->panel_rows)
+            p->m_block = even_block(g->m, p->m_block / 2, p->panel_rows);
+        else if (p->n_block > 2 * tile)
+            p->n_block = even_block(g->n, p->n_block / 2, tile);
+        else
+            break;
+        tasks = p->batch * CR_DIV_UP(g->m, p->m_block) * CR_DIV_UP(g->n, p->n_block);
+    }
+    p->m_blocks = CR_DIV_UP(g->m, p->m_block);
+    p->n_blocks = CR_DIV_UP(g->n, p->n_block);
+    p->share_a = p->share_a && p->n_blocks > 1;
+}
+
+/* Few rows: packing would cost more than the product. */
+static bool is_few_rows(const cr_gemm *g)
+{
+    if (g->m > FEW_ROWS || g->a.packer || g->b.packer || g->c_block)
+        return false;
+    return g->b.stride == 1 || (g->b.k_stride == 1 && g->a.k_stride == 1);
+}
+
+static plan make_plan(const cr_gemm *g)
+{
+    plan p = { .kernels = kernels_of(g->type), .batch = CR_MAX(g->batch, 1) };
+    p.few_rows = is_few_rows(g);
+    if (p.few_rows || g->k <= 0)
+        return p;
+    plan_blocks(&p, g);
+    int64_t element = p.kernels->element;
+    p.split_k = round_up(CR_DIV_UP(g->k, p.splits), p.splits > 1 ? p.k_block : 1);
+    p.splits = CR_DIV_UP(g->k, p.split_k);
+    p.direct_b = !g->b.packer && g->b.stride == 1 && p.m_block <= 4 * p.panel_rows;
+    p.sum_stride = round_up(g->n, p.kernels->tile_columns);
+    p.slots = cr_num_threads();
+    p.slot_a = p.share_a ? 0 : align_size(p.m_block * p.k_block * element);
+    p.slot_b = align_size(p.n_block * p.k_block * element);
+    p.shared = p.share_a ? align_size(g->m * g->k * element) : 0;
+    p.partial = p.splits > 1 ? align_size(g->m * p.sum_stride * element) : 0;
+    p.flags = align_size(p.slots);
+    return p;
+}
+
+/* A product with one column is the transposed product with one row. */
+static cr_gemm as_row(const cr_gemm *g)
+{
+    cr_gemm row = *g;
+    if (g->n == 1 && g->m > 1 && g->c_stride == 1 && !g->c_block) {
+        row.m = 1;
+        row.n = g->m;
+        row.a = g->b;
+        row.b = g->a;
+        row.c_stride = g->m;
+        row.epilogue.row_bias = g->epilogue.column_bias;
+        row.epilogue.column_bias = g->epilogue.row_bias;
+    }
+    return row;
+}
+
+size_t cr_gemm_workspace(const cr_gemm *product)
+{
+    const cr_gemm g = as_row(product);
+    plan p = make_plan(&g);
+    return p.flags + (size_t)p.slots * (p.slot_a + p.slot_b) + p.shared +
+           (size_t)p.batch * (size_t)p.splits * p.partial;
+}
+
+/* ---- running ---- */
+
+typedef struct run {
+    const cr_gemm *product;
+    plan plan;
+    atomic_flag *busy; /* by slot */
+    char *slots;
+    char *shared;
+    char *partial;
+} run;
+
+/* The slot that this thread used last, where its cache is warm. */
+static CR_THREAD_LOCAL int64_t last_slot;
+
+static int64_t take_slot(const run *r)
+{
+    int64_t slot = last_slot < r->plan.slots ? last_slot : 0;
+    while (atomic_flag_test_and_set_explicit(&r->busy[slot], memory_order_acquire))
+        slot = slot + 1 < r->plan.slots ? slot + 1 : 0;
+    last_slot = slot;
+    return slot;
+}
+
+static void release_slot(const run *r, int64_t slot)
+{
+    atomic_flag_clear_explicit(&r->busy[slot], memory_order_release);
+}
+
+static void pack_panel(const run *r, const cr_gemm_operand *operand, int64_t batch, int64_t first,
+                       int64_t count, int64_t width, int64_t k_first, int64_t k_count, void *panel)
+{
+    if (operand->packer) {
+        operand->packer(operand->context, batch, first, count, width, k_first, k_count, panel);
+        return;
+    }
+    const cr_gemm_kernels *kernels = r->plan.kernels;
+    int64_t offset =
+        batch * operand->batch_stride + first * operand->stride + k_first * operand->k_stride;
+    kernels->pack((const char *)operand->data + offset * kernels->element, operand->stride,
+                  operand->k_stride, count, width, k_count, panel);
+}
+
+/* Packs rows [first, last) of A for one step of k, panel after panel. */
+static void pack_rows(const run *r, int64_t batch, int64_t first, int64_t last, int64_t k_first,
+                      int64_t k_count, char *to)
+{
+    for (int64_t i = first; i < last; i += r->plan.panel_rows) {
+        int64_t rows = CR_MIN(last - i, r->plan.panel_rows);
+        pack_panel(r, &r->product->a, batch, i, rows, rows, k_first, k_count, to);
+        to += rows * k_count * r->plan.kernels->element;
+    }
+}
+
+/* Body of the loop that packs A beforehand: index counts panels, and each is packed for every step
+ * of k. The panels of one step of k lie together. */
+static void pack_shared(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    const cr_gemm *g = r->product;
+    int64_t first = begin * r->plan.panel_rows, last = CR_MIN(end * r->plan.panel_rows, g->m);
+    for (int64_t k = 0; k < g->k; k += r->plan.k_block) {
+        int64_t k_count = CR_MIN(r->plan.k_block, g->k - k);
+        char *to = r->shared + (k * g->m + first * k_count) * r->plan.kernels->element;
+        pack_rows(r, 0, first, last, k, k_count, to);
+    }
+}
+
+static int64_t panel_width(const plan *p, int64_t columns)
+{
+    return columns <= p->kernels->lanes ? p->kernels->lanes : p->kernels->tile_columns;
+}
+
+static bool is_direct(const plan *p, int64_t columns)
+{
+    return p->direct_b && columns == p->kernels->tile_columns;
+}
+
+static void pack_columns(const run *r, int64_t batch, int64_t first, int64_t last, int64_t k_first,
+                         int64_t k_count, char *to)
+{
+    const plan *p = &r->plan;
+    int64_t tile = p->kernels->tile_columns;
+    for (int64_t j = first; j < last; j += tile) {
+        int64_t columns = CR_MIN(last - j, tile);
+        if (!is_direct(p, columns))
+            pack_panel(r, &r->product->b, batch, j, columns, panel_width(p, columns), k_first,
+                       k_count, to);
+        to += tile * k_count * p->kernels->element;
+    }
+}
+
+/* ---- a tile ---- */
+
+/* What is done with one tile: which part of C, which step of k, where its panels are. */
+typedef struct tile_job {
+    int64_t batch, split;
+    int64_t row, rows, column, columns;
+    int64_t k_first, k_count;
+    bool first, last; /* step of k in its split */
+    const void *a, *b;
+    int64_t b_step;
+} tile_job;
+
+static const void *moved(const void *pointer, int64_t elements, int64_t element)
+{
+    return pointer ? (const char *)pointer + elements * element : NULL;
+}
+
+static int64_t c_offset(const cr_gemm *g, int64_t batch, int64_t row, int64_t column)
+{
+    int64_t offset = batch * g->c_batch_stride + row * g->c_stride;
+    if (!g->c_block)
+        return offset + column;
+    return offset + column / g->c_block * g->c_block_stride + column % g->c_block;
+}
+
+static bool has_epilogue(const cr_epilogue *e)
+{
+    return e->row_bias || e->column_bias || e->residual || e->activation != CR_ACTIVATION_NONE;
+}
+
+/* Writes sums to C, where `sum` stands for rows row … and columns column …, with the epilogue if
+ * they are complete. */
+static void finish(const run *r, int64_t batch, int64_t row, int64_t rows, int64_t column,
+                   int64_t columns, const void *sum, int64_t sum_stride, bool accumulate, bool last)
+{
+    const cr_gemm *g = r->product;
+    int64_t element = r->plan.kernels->element;
+    for (int64_t done = 0; done < columns;) {
+        int64_t j = column + done, count = columns - done;
+        if (g->c_block)
+            count = CR_MIN(count, g->c_block - j % g->c_block);
+        int64_t offset = c_offset(g, batch, row, j);
+        cr_gemm_finish f = { .rows = rows,
+                             .columns = count,
+                             .sum = moved(sum, done, element),
+                             .sum_stride = sum_stride,
+                             .c = (char *)g->c + offset * element,
+                             .c_stride = g->c_stride,
+                             .accumulate = accumulate,
+                             .alpha = g->alpha };
+        if (last) {
+            f.epilogue = g->epilogue;
+            f.epilogue.row_bias = moved(g->epilogue.row_bias, row, element);
+            f.epilogue.column_bias = moved(g->epilogue.column_bias, j, element);
+            f.epilogue.residual = moved(g->epilogue.residual, offset, element);
+        }
+        r->plan.kernels->finish(&f);
+        done += count;
+    }
+}
+
+static void run_tile(const run *r, const tile_job *t)
+{
+    const cr_gemm *g = r->product;
+    const plan *p = &r->plan;
+    const cr_gemm_kernels *kernels = p->kernels;
+    int64_t width = panel_width(p, t->columns);
+    if (p->splits > 1) {
+        char *to = r->partial + (size_t)(t->batch * p->splits + t->split) * p->partial +
+                   (size_t)((t->row * p->sum_stride + t->column) * kernels->element);
+        kernels->tile(t->k_count, t->a, t->b, t->b_step, (int)t->rows, width, to, p->sum_stride,
+                      !t->first);
+        return;
+    }
+    bool accumulate = g->accumulate || !t->first;
+    bool whole =
+        t->columns == width && (!g->c_block || t->column % g->c_block + t->columns <= g->c_block);
+    if (whole && g->alpha == 1 && !(t->last && has_epilogue(&g->epilogue))) {
+        char *to =
+            (char *)g->c + c_offset(g, t->batch, t->row, t->column) * (int64_t)kernels->element;
+        kernels->tile(t->k_count, t->a, t->b, t->b_step, (int)t->rows, width, to, g->c_stride,
+                      accumulate);
+        return;
+    }
+    CR_ALIGNED(ALIGNMENT) double sum[TILE_MAX];
+    kernels->tile(t->k_count, t->a, t->b, t->b_step, (int)t->rows, width, sum, width, false);
+    finish(r, t->batch, t->row, t->rows, t->column, t->columns, sum, width, accumulate, t->last);
+}
+
+/* ---- a task ---- */
+
+typedef struct task {
+    int64_t batch, split;
+    int64_t m_first, m_last, n_first, n_last;
+    char *slot;
+} task;
+
+/* Every tile of a task for one step of k. A panel of A stays in the first cache while the panels
+ * of B pass from the second. */
+static void multiply_block(const run *r, const task *t, tile_job job, const char *a, const char *b)
+{
+    const plan *p = &r->plan;
+    int64_t tile = p->kernels->tile_columns, element = p->kernels->element;
+    const cr_gemm_operand *right = &r->product->b;
+    for (job.row = t->m_first; job.row < t->m_last; job.row += job.rows) {
+        job.rows = CR_MIN(t->m_last - job.row, p->panel_rows);
+        job.a = a + (job.row - t->m_first) * job.k_count * element;
+        for (job.column = t->n_first; job.column < t->n_last; job.column += tile) {
+            job.columns = CR_MIN(t->n_last - job.column, tile);
+            job.b = b + (job.column - t->n_first) * job.k_count * element;
+            job.b_step = panel_width(p, job.columns);
+            if (is_direct(p, job.columns)) {
+                job.b = moved(right->data,
+                              job.batch * right->batch_stride + job.column +
+                                  job.k_first * right->k_stride,
+                              element);
+                job.b_step = right->k_stride;
+            }
+            run_tile(r, &job);
+        }
+    }
+}
+
+static void run_task(const run *r, const task *t)
+{
+    const plan *p = &r->plan;
+    const cr_gemm *g = r->product;
+    int64_t k_begin = t->split * p->split_k, k_end = CR_MIN(k_begin + p->split_k, g->k);
+    char *a = t->slot, *b = t->slot + p->slot_a;
+    for (int64_t k = k_begin; k < k_end; k += p->k_block) {
+        int64_t k_count = CR_MIN(p->k_block, k_end - k);
+        pack_columns(r, t->batch, t->n_first, t->n_last, k, k_count, b);
+        if (p->share_a)
+            a = r->shared + (k * g->m + t->m_first * k_count) * p->kernels->element;
+        else
+            pack_rows(r, t->batch, t->m_first, t->m_last, k, k_count, a);
+        tile_job job = { .batch = t->batch,
+                         .split = t->split,
+                         .k_first = k,
+                         .k_count = k_count,
+                         .first = k == k_begin,
+                         .last = k + k_count == k_end };
+        multiply_block(r, t, job, a, b);
+    }
+}
+
+static void run_tasks(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    const plan *p = &r->plan;
+    int64_t slot = take_slot(r);
+    for (int64_t index = begin; index < end; index++) {
+        int64_t rest = index;
+        int64_t n = rest % p->n_blocks;
+        rest /= p->n_blocks;
+        int64_t m = rest % p->m_blocks;
+        rest /= p->m_blocks;
+        task t = { .batch = rest / p->splits,
+                   .split = rest % p->splits,
+                   .m_first = m * p->m_block,
+                   .m_last = CR_MIN((m + 1) * p->m_block, r->product->m),
+                   .n_first = n * p->n_block,
+                   .n_last = CR_MIN((n + 1) * p->n_block, r->product->n),
+                   .slot = r->slots + (size_t)slot * (p->slot_a + p->slot_b) };
+        run_task(r, &t);
+    }
+    release_slot(r, slot);
+}
+
+/* Adds the partial sums of rows [begin, end), counted through the batch, in the order of k. */
+static void reduce_rows(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    const plan *p = &r->plan;
+    for (int64_t index = begin; index < end; index++) {
+        int64_t batch = index / r->product->m, row = index % r->product->m;
+        char *sum = r->partial + (size_t)(batch * p->splits) * p->partial +
+                    (size_t)(row * p->sum_stride * p->kernels->element);
+        for (int64_t split = 1; split < p->splits; split++)
+            p->kernels->add(sum + (size_t)split * p->partial, r->product->n, sum);
+        finish(r, batch, row, 1, 0, r->product->n, sum, p->sum_stride, r->product->accumulate,
+               true);
+    }
+}
+
+/* ---- products without panels ---- */
+
+static void run_few_rows(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    const cr_gemm *g = r->product;
+    const cr_gemm_kernels *kernels = r->plan.kernels;
+    CR_ALIGNED(ALIGNMENT) double sum[FEW_ROWS * FEW_ROWS_COLUMNS];
+    while (begin < end) {
+        int64_t batch = begin / g->n, column = begin % g->n;
+        int64_t columns = CR_MIN(CR_MIN(end - begin, g->n - column), FEW_ROWS_COLUMNS);
+        const void *a = moved(g->a.data, batch * g->a.batch_stride, kernels->element);
+        const void *b =
+            moved(g->b.data, batch * g->b.batch_stride + column * g->b.stride, kernels->element);
+        if (g->b.k_stride == 1 && g->a.k_stride == 1 && g->k > 1)
+            kernels->dot(g->m, columns, g->k, a, g->a.stride, b, g->b.stride, sum,
+                         FEW_ROWS_COLUMNS);
+        else
+            kernels->axpy(g->m, columns, g->k, a, g->a.stride, g->a.k_stride, b, g->b.k_stride, sum,
+                          FEW_ROWS_COLUMNS);
+        finish(r, batch, 0, g->m, column, columns, sum, FEW_ROWS_COLUMNS, g->accumulate, true);
+        begin += columns;
+    }
+}
+
+/* k is 0: the sums are 0. */
+static void run_empty(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    const cr_gemm *g = r->product;
+    static const double zeros[FEW_ROWS_COLUMNS];
+    for (int64_t index = begin; index < end; index++)
+        for (int64_t j = 0; j < g->n; j += FEW_ROWS_COLUMNS)
+            finish(r, index / g->m, index % g->m, 1, j, CR_MIN(g->n - j, FEW_ROWS_COLUMNS), zeros,
+                   0, g->accumulate, true);
+}
+
+static void run_blocks(run *r, void *workspace)
+{
+    const plan *p = &r->plan;
+    const cr_gemm *g = r->product;
+    char *at = workspace;
+    r->busy = (atomic_flag *)at;
+    for (int64_t i = 0; i < p->slots; i++)
+        atomic_flag_clear_explicit(&r->busy[i], memory_order_relaxed);
+    r->slots = at + p->flags;
+    r->shared = r->slots + (size_t)p->slots * (p->slot_a + p->slot_b);
+    r->partial = r->shared + p->shared;
+    if (p->share_a) {
+        int64_t panels = CR_DIV_UP(g->m, p->panel_rows);
+        cr_parallel_for(panels, CR_MAX((1 << 16) / (p->panel_rows * g->k), 1), pack_shared, r);
+    }
+    int64_t tasks = p->batch * p->splits * p->m_blocks * p->n_blocks;
+    int64_t macs = CR_MIN(p->m_block, g->m) * CR_MIN(p->n_block, g->n) * CR_MIN(p->split_k, g->k);
+    cr_parallel_for(tasks, CR_MAX(MACS_PER_TASK / CR_MAX(macs, 1), 1), run_tasks, r);
+    if (p->splits > 1)
+        cr_parallel_for(p->batch * g->m, CR_MAX((1 << 16) / (g->n * p->splits), 1), reduce_rows, r);
+}
+
+void cr_gemm_run(const cr_gemm *product, void *workspace)
+{
+    if (product->m <= 0 || product->n <= 0 || product->batch < 0)
+        return;
+    const cr_gemm g = as_row(product);
+    run r = { .product = &g, .plan = make_plan(&g) };
+    if (g.k <= 0) {
+        cr_parallel_for(r.plan.batch * g.m, CR_MAX((1 << 16) / g.n, 1), run_empty, &r);
+    } else if (r.plan.few_rows) {
+        int64_t chunk = CR_MAX(FEW_ROWS_MACS / (g.m * g.k), 16);
+        cr_parallel_for(r.plan.batch * g.n, round_up(chunk, 16), run_few_rows, &r);
+    } else {
+        run_blocks(&r, workspace);
+    }
+}

@@ -1,0 +1,146 @@
+/* The matrix product engine: C = act(alpha * A * B + C + bias + residual), for float and double.
+ *
+ * A (m, k) and B (k, n) are read by any strides, or by a packer that the caller supplies (which is
+ * how a convolution runs on this engine without an im2col matrix in memory). The product is cut
+ * into blocks of C that are computed independently; a block packs what it needs of A and B into
+ * panels that fit the caches, and a register-tiled micro-kernel of the processor's instruction set
+ * does the rest. Where C is small and k is huge, k is cut as well, and the partial sums are added
+ * in order. How the work is cut depends on the shapes and the processor, never on the number of
+ * threads, so the result has the same bits at any thread count.
+ *
+ * Nothing here allocates or fails. The caller passes cr_gemm_workspace() bytes, 64-byte aligned. */
+#ifndef CR_GEMM_H
+#define CR_GEMM_H
+
+#include "base/base.h"
+
+typedef enum cr_gemm_type { CR_GEMM_F32, CR_GEMM_F64, CR_GEMM_TYPE_COUNT } cr_gemm_type;
+
+/* What is done to an element of C last. `slope` of the epilogue is leaky ReLU's. */
+typedef enum cr_activation {
+    CR_ACTIVATION_NONE,
+    CR_ACTIVATION_RELU,
+    CR_ACTIVATION_RELU6,
+    CR_ACTIVATION_LEAKY_RELU,
+    CR_ACTIVATION_HARDSWISH,
+    CR_ACTIVATION_COUNT
+} cr_activation;
+
+/* Applied to a tile of C while it is in registers, after the last of k. All-zero means nothing. */
+typedef struct cr_epilogue {
+    const void *row_bias;    /* (m), added to every column; NULL: none */
+    const void *column_bias; /* (n), added to every row; NULL: none */
+    const void *residual;    /* laid out as C, added before the activation; NULL: none */
+    cr_activation activation;
+    float slope;
+} cr_epilogue;
+
+/* Writes a panel of an operand: for p in [0, k_count), `width` elements of which the first `count`
+ * are rows (of A) or columns (of B) first … first + count - 1 at k index k_first + p, and the rest
+ * are zero. `batch` is the index of the product in a batch. */
+typedef void (*cr_gemm_packer)(const void *context, int64_t batch, int64_t first, int64_t count,
+                               int64_t width, int64_t k_first, int64_t k_count, void *panel);
+
+/* One operand. `stride` is the step from row to row of A or from column to column of B, `k_stride`
+ * the step along k, `batch_stride` from product to product, in elements; any may be 0 or negative.
+ * With a packer, data and strides are not read. */
+typedef struct cr_gemm_operand {
+    const void *data;
+    int64_t stride;
+    int64_t k_stride;
+    int64_t batch_stride;
+    cr_gemm_packer packer;
+    const void *context;
+} cr_gemm_operand;
+
+/* A product, or a batch of them. Columns of C are contiguous; column j of row i lies at
+ * i * c_stride + j, or, where c_block is not 0, at i * c_stride + (j / c_block) * c_block_stride +
+ * j % c_block (so that the images of a batch can be the columns of one product). */
+typedef struct cr_gemm {
+    cr_gemm_type type;
+    int64_t m, n, k;
+    int64_t batch; /* 0 means 1 */
+    double alpha;
+    bool accumulate; /* add to what C holds */
+    cr_gemm_operand a, b;
+    void *c;
+    int64_t c_stride;
+    int64_t c_block, c_block_stride;
+    int64_t c_batch_stride;
+    cr_epilogue epilogue;
+} cr_gemm;
+
+/* Bytes of workspace that cr_gemm_run needs, for the calling thread's number of threads. The data
+ * pointers are not read. */
+size_t cr_gemm_workspace(const cr_gemm *product);
+
+/* Computes the product. C must not overlap A, B or the workspace. */
+void cr_gemm_run(const cr_gemm *product, void *workspace);
+
+/* ---- integer matrices ---- */
+
+/* C (m, n) = A (m, k) B (k, n), wrapping around as the type does; all by element strides. */
+typedef struct cr_gemm_integer {
+    int64_t m, n, k;
+    const void *a;
+    int64_t a_stride, a_k_stride;
+    const void *b;
+    int64_t b_stride, b_k_stride;
+    void *c;
+    int64_t c_stride;
+} cr_gemm_integer;
+
+void cr_gemm_i64(const cr_gemm_integer *product);
+void cr_gemm_i32(const cr_gemm_integer *product);
+void cr_gemm_i16(const cr_gemm_integer *product);
+void cr_gemm_i8(const cr_gemm_integer *product);
+void cr_gemm_u8(const cr_gemm_integer *product);
+
+/* ---- what the engine and the files of one instruction set share ---- */
+
+/* A tile of sums on its way to C: C = act(alpha * sum + C + bias + residual). */
+typedef struct cr_gemm_finish {
+    int64_t rows, columns;
+    const void *sum;
+    int64_t sum_stride;
+    void *c;
+    int64_t c_stride;
+    bool accumulate;
+    double alpha;
+    cr_epilogue epilogue; /* its pointers moved to the tile's first row and column */
+} cr_gemm_finish;
+
+/* The kernels of one type and instruction set. */
+typedef struct cr_gemm_kernels {
+    int element; /* bytes */
+    int tile_rows, tile_columns, lanes;
+    /* C (rows, width) = A B, or += with `accumulate`. width is lanes or tile_columns; a holds
+     * k_count steps of `rows` elements, b a step of width elements every b_step. */
+    void (*tile)(int64_t k_count, const void *a, const void *b, int64_t b_step, int rows,
+                 int64_t width, void *c, int64_t c_stride, bool accumulate);
+    void (*finish)(const cr_gemm_finish *finish);
+    /* to += from, both of `count` elements. */
+    void (*add)(const void *from, int64_t count, void *to);
+    /* Packs a panel of an operand given by strides, as a cr_gemm_packer does. */
+    void (*pack)(const void *data, int64_t stride, int64_t k_stride, int64_t count, int64_t width,
+                 int64_t k_count, void *panel);
+    /* sum (rows, columns) = A B for few rows, without packing: by dot products where both k strides
+     * are 1, by adding scaled rows of B where the stride of B is 1. */
+    void (*dot)(int64_t rows, int64_t columns, int64_t k, const void *a, int64_t a_stride,
+                const void *b, int64_t b_stride, void *sum, int64_t sum_stride);
+    void (*axpy)(int64_t rows, int64_t columns, int64_t k, const void *a, int64_t a_stride,
+                 int64_t a_k_stride, const void *b, int64_t b_k_stride, void *sum,
+                 int64_t sum_stride);
+} cr_gemm_kernels;
+
+/* By cr_gemm_type, compiled once for each instruction set. */
+extern const cr_gemm_kernels cr_gemm_kernels_portable[CR_GEMM_TYPE_COUNT];
+extern const cr_gemm_kernels cr_gemm_kernels_avx2[CR_GEMM_TYPE_COUNT];
+extern const cr_gemm_kernels cr_gemm_kernels_avx512[CR_GEMM_TYPE_COUNT];
+
+/* The instruction set in use: cr_cpu_isa(), or for tests the weaker one set by cr_gemm_use_isa
+ * (CR_ISA_COUNT restores the default; not while another thread computes). */
+cr_isa cr_gemm_isa(void);
+void cr_gemm_use_isa(cr_isa isa);
+
+#endif

@@ -1,0 +1,268 @@
+/* What the files of the command share: how a subcommand describes itself, and the means to read its
+ * arguments and to write for a person or a program.
+ *
+ * A subcommand is one `cli_command` record with a table of `cli_option` records. The table is the
+ * only description: parsing, the settings file, --help, the man page, the shell completions and
+ * docs/command.md are all made from it. */
+#ifndef CLI_H
+#define CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <jansson.h>
+
+#include "cresset/error.h"
+#include "cresset/text.h"
+
+/* Exit statuses. */
+enum { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_INTERRUPTED = 130 };
+
+#define COUNT_OF(array) ((int)(sizeof(array) / sizeof((array)[0])))
+
+/* --- Options -------------------------------------------------------------------------------- */
+
+/* What a value is, the type of the field that takes it, and how a shell completes it. */
+typedef enum option_kind {
+    OPTION_FLAG,    /* bool; --name and --no-name */
+    OPTION_INTEGER, /* int64_t from low to high */
+    OPTION_REAL,    /* double from low to high */
+    OPTION_TEXT,    /* const char * */
+    OPTION_FILE,    /* const char *, the path of a file */
+    OPTION_FOLDER,  /* const char *, the path of a folder */
+    OPTION_CHOICE,  /* const char *, one of the words of choices */
+    OPTION_NUMBERS, /* number_list: whole numbers joined by commas or x, "3x224x224" */
+} option_kind;
+
+#define NUMBERS_LIMIT 16 /* numbers in one list */
+
+typedef struct number_list {
+    int count;
+    int64_t values[NUMBERS_LIMIT];
+} number_list;
+
+/* Word `index` of a list of choices, NULL past its end. */
+typedef const char *(*choice_list)(int index);
+
+typedef struct cli_option {
+    const char *name;  /* without dashes; "batch-size" */
+    char letter;       /* the short form, 0 for none */
+    const char *group; /* its heading in the help; the options of a group stand together */
+    option_kind kind;  /* these five come from one of the macros below */
+    size_t offset;
+    double low, high;
+    choice_list choices;
+    const char *metavar;  /* what the value is called in the help */
+    const char *fallback; /* the default as it would be typed, NULL for none */
+    const char *help;
+} cli_option;
+
+/* The offset of a field, which must have the type given. */
+#define FIELD_OF(record, field, type)                                                              \
+    (offsetof(record, field) + 0 * sizeof(char[HAS_TYPE(record, field, type) ? 1 : -1]))
+#define HAS_TYPE(record, field, type)                                                              \
+    __builtin_types_compatible_p(__typeof__(((record *)NULL)->field), type)
+
+#define OPTION_OF(kind_, offset_, low_, high_, choices_)                                           \
+    .kind = kind_, .offset = offset_, .low = low_, .high = high_, .choices = choices_
+#define FLAG(record, field) OPTION_OF(OPTION_FLAG, FIELD_OF(record, field, bool), 0, 0, NULL)
+#define INTEGER(record, field, low, high)                                                          \
+    OPTION_OF(OPTION_INTEGER, FIELD_OF(record, field, int64_t), low, high, NULL)
+#define REAL(record, field, low, high)                                                             \
+    OPTION_OF(OPTION_REAL, FIELD_OF(record, field, double), low, high, NULL)
+#define TEXT(record, field)                                                                        \
+    OPTION_OF(OPTION_TEXT, FIELD_OF(record, field, const char *), 0, 0, NULL)
+#define FILE_PATH(record, field)                                                                   \
+    OPTION_OF(OPTION_FILE, FIELD_OF(record, field, const char *), 0, 0, NULL)
+#define FOLDER_PATH(record, field)                                                                 \
+    OPTION_OF(OPTION_FOLDER, FIELD_OF(record, field, const char *), 0, 0, NULL)
+#define CHOICE(record, field, choices)                                                             \
+    OPTION_OF(OPTION_CHOICE, FIELD_OF(record, field, const char *), 0, 0, choices)
+#define NUMBERS(record, field, low, high)                                                          \
+    OPTION_OF(OPTION_NUMBERS, FIELD_OF(record, field, number_list), low, high, NULL)
+
+/* --- Commands ------------------------------------------------------------------------------- */
+
+typedef struct cli_command cli_command;
+
+/* Where a value came from, weakest first. */
+typedef enum option_source { FROM_DEFAULT, FROM_CONFIG, FROM_COMMAND_LINE } option_source;
+
+/* The arguments of one call of a subcommand. */
+typedef struct arguments {
+    const cli_command *command;
+    void *settings;        /* the command's record, filled */
+    const char **operands; /* what is not an option */
+    int operand_count;
+    option_source *sources; /* for each option of the table */
+    json_t *config;         /* owns the strings that came from the settings file */
+    bool help;              /* --help was among them */
+} arguments;
+
+typedef struct cli_example {
+    const char *line; /* as typed after the prompt */
+    const char *what; /* what it does */
+} cli_example;
+
+struct cli_command {
+    const char *name;
+    const char *summary;     /* one line, for the list of commands */
+    const char *operands;    /* for the usage line, "[MODEL]"; "" for none */
+    const char *description; /* paragraphs parted by an empty line; what the options do not say */
+    const cli_example *examples;
+    int example_count;
+    const cli_option *options;
+    int option_count;
+    size_t settings_size;
+    int operand_minimum, operand_maximum;
+    choice_list operand_words; /* for completion; NULL: files */
+    bool takes_config;         /* has --config FILE */
+    int (*run)(const arguments *args);
+};
+
+extern const cli_command completion_command;
+extern const cli_command help_command;
+extern const cli_command info_command;
+
+/* Command `index` in the order of the help and its name, NULL past the end; and one by its name. */
+const cli_command *command_at(int index);
+const cli_command *command_find(const char *name);
+const char *command_words(int index);
+
+/* Option `index` of a command: those of its table, then --config (if it has it) and --help. */
+const cli_option *command_option(const cli_command *command, int index);
+
+/* --- Arguments (options.c, config.c) -------------------------------------------------------- */
+
+/* Fills *args from the words after the subcommand. False after a usage error, which is reported. */
+bool arguments_parse(arguments *args, const cli_command *command, int count, char **words);
+void arguments_free(arguments *args);
+
+/* True if the option was given, in the settings file or on the command line. */
+bool arguments_given(const arguments *args, const char *name);
+
+/* Sets one option from text, or from a JSON value. False with an error of the calling thread set
+ * (cr_error_message) that starts with `label`, the name of the option as the user wrote it. */
+bool option_set(const cli_option *option, void *settings, const char *label, const char *value);
+bool option_set_json(const cli_option *option, void *settings, const char *label, json_t *value);
+
+/* Reads a settings file into args; false with an error set. */
+bool config_read(arguments *args, const char *path);
+
+/* The settings as they stand, as an object that --config can read back. NULL if out of memory. */
+json_t *arguments_to_json(const arguments *args);
+
+/* The candidate nearest to a mistyped word, NULL if none is near. */
+const char *nearest_word(const char *word, const char *const *candidates, int count);
+
+/* Appends words parted by commas, the last by "or". */
+void append_alternatives(cr_text *out, choice_list words);
+
+/* --- Reporting (report.c) ------------------------------------------------------------------- */
+
+/* Prints "cresset NAME: sentence" on standard error and returns STATUS_USAGE or STATUS_FAILED. */
+int usage_error(const cli_command *command, const char *format, ...) CR_PRINTF(2, 3);
+int failure(const cli_command *command, const char *format, ...) CR_PRINTF(2, 3);
+
+/* failure() with the library's standing error, which is cleared. */
+int library_failure(const cli_command *command);
+
+/* Prints a JSON document on standard output and drops the reference. */
+int print_json(const cli_command *command, json_t *document);
+
+/* --- Terminal (terminal.c) ------------------------------------------------------------------ */
+
+/* Columns to fill on a stream: the terminal's, or COLUMNS, or 80. */
+int terminal_width(FILE *stream);
+
+/* True if the stream is a terminal that can rewrite a line; if it may be coloured; if it shows
+ * Unicode. */
+bool terminal_is_live(FILE *stream);
+bool terminal_has_color(FILE *stream);
+bool terminal_has_unicode(void);
+
+/* The columns that a UTF-8 string takes. */
+int text_columns(const char *text);
+
+/* Appends `text` wrapped to `width` columns, continuation lines indented by `indent`; `column` is
+ * where the first line stands. Paragraphs are parted by an empty line. Ends without a newline. */
+void text_wrap(cr_text *out, const char *text, int column, int indent, int width);
+
+/* Appends spaces up to a column. */
+void text_pad(cr_text *out, int from, int to);
+
+/* Numbers for people, into `buffer`, which is returned: 1,234,567; 1.82 G; 3.1 MiB; 1:05:09. */
+#define NUMBER_SIZE 40
+const char *format_count(char buffer[NUMBER_SIZE], int64_t value);
+const char *format_scaled(char buffer[NUMBER_SIZE], double value);
+const char *format_bytes(char buffer[NUMBER_SIZE], double bytes);
+const char *format_seconds(char buffer[NUMBER_SIZE], double seconds);
+const char *format_clock(char buffer[NUMBER_SIZE], double seconds);
+
+/* --- Tables (table.c) ----------------------------------------------------------------------- */
+
+#define TABLE_COLUMNS 16
+
+typedef struct cli_table {
+    const char *alignment; /* for each column 'l' or 'r' */
+    int columns;
+    char **cells;
+    int count, capacity;
+    bool failed; /* memory ran out */
+} cli_table;
+
+/* Cells are given row after row, the headings first; printing empties the table. */
+void table_begin(cli_table *table, const char *alignment);
+void table_cell(cli_table *table, const char *format, ...) CR_PRINTF(2, 3);
+void table_rule(cli_table *table);
+void table_print(cli_table *table, FILE *stream);
+
+/* --- Progress (progress.c) ------------------------------------------------------------------ */
+
+typedef struct progress {
+    const char *label; /* what is being done, "epoch 3/15"; owned by the caller */
+    const char *unit;  /* what is counted, "images" */
+    int64_t total, done;
+    bool live, color, unicode;
+    bool shown; /* a line stands on the terminal */
+    double began, painted;
+} progress;
+
+void progress_begin(progress *bar, const char *label, int64_t total, const char *unit);
+
+/* Shows that `done` of the total are done, with figures of the work in `tail` ("loss 0.3412");
+ * cheap enough to be called at every step. */
+void progress_update(progress *bar, int64_t done, const char *tail);
+
+/* Takes the line off the terminal, so that something else can be printed. */
+void progress_clear(progress *bar);
+
+/* --- Help (cmd_help.c, manual.c) ------------------------------------------------------------ */
+
+/* Prints the help of one command, or of all when NULL. */
+void print_help(FILE *stream, const cli_command *command);
+
+/* Appends the option as it is typed, "--lr X" or "--no-report", and what it does with its choices
+ * and default. */
+void describe_option(cr_text *out, const cli_option *option);
+void explain_option(cr_text *out, const cli_option *option);
+
+/* True if option `index` of a command begins a group. */
+bool option_begins_group(const cli_command *command, int index);
+
+/* The manual of the whole command: cresset.1 in troff, docs/command.md in Markdown. */
+void write_man_page(cr_text *out);
+void write_markdown(cr_text *out);
+
+/* What stands at the end of the manual and of the help: exit statuses, environment variables. */
+typedef struct fact {
+    const char *name;
+    const char *words;
+} fact;
+extern const fact exit_facts[4];
+extern const fact environment_facts[4];
+extern const char command_summary[];
+
+#endif

@@ -1,0 +1,519 @@
+/* Reads the arguments of a subcommand by its option table.
+ *
+ * Three sources fill the settings record, each over the one before: the defaults of the table, the
+ * settings file of --config, the command line. The command line is first taken apart into
+ * assignments, so that a mistake in it is found before any file is opened. Everything that the user
+ * can get wrong is answered with one sentence that names the option and, where a word is misspelt,
+ * the one that was probably meant. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "cresset/memory.h"
+
+#define CHOICES_LIMIT 256 /* names that are compared with a misspelt one */
+
+static const cli_option common_options[] = {
+    { "config", 0, "General", .kind = OPTION_FILE, .metavar = "FILE",
+      .help = "read settings from a JSON file of option names and values, such as "
+              "{\"epochs\": 20}; options given on the command line win" },
+    { "help", 'h', "General", .kind = OPTION_FLAG, .help = "show this help and end" },
+};
+
+/* One option as it was written on the command line. */
+typedef struct assignment {
+    int index;         /* of the option */
+    const char *value; /* "true" or "false" for a flag */
+} assignment;
+
+typedef struct scanner {
+    arguments *args;
+    assignment *assignments;
+    int count;
+    int at; /* the next word */
+    int word_count;
+    char **words;
+    const char *config; /* the value of --config */
+} scanner;
+
+const cli_option *command_option(const cli_command *command, int index)
+{
+    if (index < command->option_count)
+        return &command->options[index];
+    index -= command->option_count;
+    if (!command->takes_config)
+        index++;
+    return index < COUNT_OF(common_options) ? &common_options[index] : NULL;
+}
+
+const char *nearest_word(const char *word, const char *const *candidates, int count)
+{
+    const char *best = NULL;
+    int best_distance = (int)strlen(word) / 3 + 2;
+    for (int i = 0; i < count; i++) {
+        int distance = cr_edit_distance(word, candidates[i]);
+        if (strncmp(word, candidates[i], strlen(word)) == 0 && strlen(word) > 2)
+            distance = 1; /* the beginning of a word is as good as a slip */
+        if (distance < best_distance) {
+            best = candidates[i];
+            best_distance = distance;
+        }
+    }
+    return best;
+}
+
+static int option_index(const cli_command *command, const char *name, size_t length)
+{
+    const cli_option *option;
+    for (int i = 0; (option = command_option(command, i)); i++)
+        if (strlen(option->name) == length && strncmp(option->name, name, length) == 0)
+            return i;
+    return -1;
+}
+
+static int letter_index(const cli_command *command, char letter)
+{
+    const cli_option *option;
+    for (int i = 0; (option = command_option(command, i)); i++)
+        if (option->letter == letter)
+            return i;
+    return -1;
+}
+
+static void unknown_option(const cli_command *command, const char *name, size_t length)
+{
+    const char *names[CHOICES_LIMIT];
+    const cli_option *option;
+    int count = 0;
+    for (int i = 0; (option = command_option(command, i)) && count < CHOICES_LIMIT; i++)
+        names[count++] = option->name;
+    char *word = cr_string_format("%.*s", (int)length, name);
+    const char *meant = word ? nearest_word(word, names, count) : NULL;
+    if (meant)
+        usage_error(command, "there is no option --%s; did you mean --%s?", word, meant);
+    else
+        usage_error(command, "there is no option --%.*s; see cresset %s --help", (int)length, name,
+                    command->name);
+    cr_free(word);
+}
+
+/* --- Values --------------------------------------------------------------------------------- */
+
+static bool set_integer(const cli_option *option, void *field, const char *label, long long value)
+{
+    if ((double)value < option->low || (double)value > option->high) {
+        if (isinf(option->high) || option->high > 1e15)
+            cr_error_set(CR_ERROR_ARGUMENT, "%s must be at least %.0f, not %lld", label,
+                         option->low, value);
+        else
+            cr_error_set(CR_ERROR_ARGUMENT, "%s must be from %.0f to %.0f, not %lld", label,
+                         option->low, option->high, value);
+        return false;
+    }
+    *(int64_t *)field = value;
+    return true;
+}
+
+static bool set_real(const cli_option *option, void *field, const char *label, double value)
+{
+    if (!(value >= option->low && value <= option->high)) {
+        if (isinf(option->high))
+            cr_error_set(CR_ERROR_ARGUMENT, "%s must be at least %g, not %g", label, option->low,
+                         value);
+        else
+            cr_error_set(CR_ERROR_ARGUMENT, "%s must be from %g to %g, not %g", label, option->low,
+                         option->high, value);
+        return false;
+    }
+    *(double *)field = value;
+    return true;
+}
+
+void append_alternatives(cr_text *out, choice_list words)
+{
+    const char *word;
+    for (int i = 0; (word = words(i)); i++) {
+        const char *between = words(i + 1) ? ", " : " or ";
+        cr_text_printf(out, "%s%s", i == 0 ? "" : between, word);
+    }
+}
+
+static void refuse_choice(const cli_option *option, const char *label, const char *value)
+{
+    const char *words[CHOICES_LIMIT];
+    int count = 0;
+    while (count < CHOICES_LIMIT && (words[count] = option->choices(count)))
+        count++;
+    const char *meant = nearest_word(value, words, count);
+    cr_text list = { 0 };
+    append_alternatives(&list, option->choices);
+    if (meant)
+        cr_error_set(CR_ERROR_ARGUMENT, "%s cannot be \"%s\"; did you mean %s?", label, value,
+                     meant);
+    else
+        cr_error_set(CR_ERROR_ARGUMENT, "%s must be %s, not \"%s\"", label,
+                     list.data ? list.data : "one of its words", value);
+    cr_text_free(&list);
+}
+
+static bool set_choice(const cli_option *option, void *field, const char *label, const char *value)
+{
+    const char *word;
+    for (int i = 0; (word = option->choices(i)); i++) {
+        if (strcmp(word, value) == 0) {
+            *(const char **)field = word;
+            return true;
+        }
+    }
+    refuse_choice(option, label, value);
+    return false;
+}
+
+static bool add_number(const cli_option *option, number_list *list, const char *label,
+                       long long value)
+{
+    if (list->count == NUMBERS_LIMIT) {
+        cr_error_set(CR_ERROR_ARGUMENT, "%s takes at most %d numbers", label, NUMBERS_LIMIT);
+        return false;
+    }
+    int64_t number;
+    if (!set_integer(option, &number, label, value))
+        return false;
+    list->values[list->count++] = number;
+    return true;
+}
+
+static bool set_numbers(const cli_option *option, void *field, const char *label, const char *value)
+{
+    number_list list = { 0 };
+    for (const char *at = value;; at++) {
+        char piece[24];
+        size_t length = strcspn(at, ",x");
+        long long number;
+        snprintf(piece, sizeof piece, "%.*s", (int)length, at);
+        if (length >= sizeof piece || !cr_parse_int64(piece, &number)) {
+            cr_error_set(CR_ERROR_ARGUMENT, "%s must be whole numbers such as %s, not \"%s\"",
+                         label, option->metavar, value);
+            return false;
+        }
+        if (!add_number(option, &list, label, number))
+            return false;
+        at += length;
+        if (!*at)
+            break;
+    }
+    *(number_list *)field = list;
+    return true;
+}
+
+static bool set_text(void *field, const char *label, const char *value)
+{
+    if (!*value) {
+        cr_error_set(CR_ERROR_ARGUMENT, "%s must not be empty", label);
+        return false;
+    }
+    *(const char **)field = value;
+    return true;
+}
+
+bool option_set(const cli_option *option, void *settings, const char *label, const char *value)
+{
+    void *field = (char *)settings + option->offset;
+    long long integer;
+    double real;
+    switch (option->kind) {
+    case OPTION_FLAG:
+        *(bool *)field = strcmp(value, "true") == 0;
+        return true;
+    case OPTION_INTEGER:
+        if (cr_parse_int64(value, &integer))
+            return set_integer(option, field, label, integer);
+        cr_error_set(CR_ERROR_ARGUMENT, "%s must be a whole number, not \"%s\"", label, value);
+        return false;
+    case OPTION_REAL:
+        if (cr_parse_double(value, &real))
+            return set_real(option, field, label, real);
+        cr_error_set(CR_ERROR_ARGUMENT, "%s must be a number, not \"%s\"", label, value);
+        return false;
+    case OPTION_CHOICE:
+        return set_choice(option, field, label, value);
+    case OPTION_NUMBERS:
+        return set_numbers(option, field, label, value);
+    case OPTION_TEXT:
+    case OPTION_FILE:
+    case OPTION_FOLDER:
+        break;
+    }
+    return set_text(field, label, value);
+}
+
+static bool set_numbers_json(const cli_option *option, void *field, const char *label,
+                             json_t *array)
+{
+    number_list list = { 0 };
+    size_t index;
+    json_t *item;
+    json_array_foreach(array, index, item)
+    {
+        if (!json_is_integer(item)) {
+            cr_error_set(CR_ERROR_ARGUMENT, "%s must hold whole numbers only", label);
+            return false;
+        }
+        if (!add_number(option, &list, label, json_integer_value(item)))
+            return false;
+    }
+    *(number_list *)field = list;
+    return true;
+}
+
+static const char *kind_words(option_kind kind)
+{
+    switch (kind) {
+    case OPTION_FLAG:
+        return "true or false";
+    case OPTION_INTEGER:
+        return "a whole number";
+    case OPTION_REAL:
+        return "a number";
+    case OPTION_NUMBERS:
+        return "a list of whole numbers";
+    default:
+        return "a string";
+    }
+}
+
+bool option_set_json(const cli_option *option, void *settings, const char *label, json_t *value)
+{
+    void *field = (char *)settings + option->offset;
+    if (option->kind == OPTION_FLAG && json_is_boolean(value)) {
+        *(bool *)field = json_is_true(value);
+        return true;
+    }
+    if (option->kind == OPTION_INTEGER && json_is_integer(value))
+        return set_integer(option, field, label, json_integer_value(value));
+    if (option->kind == OPTION_REAL && json_is_number(value))
+        return set_real(option, field, label, json_number_value(value));
+    if (option->kind == OPTION_NUMBERS && json_is_array(value))
+        return set_numbers_json(option, field, label, value);
+    bool is_number = option->kind == OPTION_INTEGER || option->kind == OPTION_REAL;
+    if (json_is_string(value) && option->kind != OPTION_FLAG && !is_number)
+        return option_set(option, settings, label, json_string_value(value));
+    cr_error_set(CR_ERROR_ARGUMENT, "%s must be %s", label, kind_words(option->kind));
+    return false;
+}
+
+/* --- The command line ----------------------------------------------------------------------- */
+
+static void assign(scanner *scan, int index, const char *value)
+{
+    const cli_option *option = command_option(scan->args->command, index);
+    if (option == &common_options[0])
+        scan->config = value;
+    else
+        scan->assignments[scan->count++] = (assignment){ index, value };
+}
+
+/* The value of an option from the next word, NULL after a report that there is none. A word that
+ * is itself an option is a forgotten value; one that should start so is written --name=value. */
+static const char *next_value(scanner *scan, const cli_option *option)
+{
+    const cli_command *command = scan->args->command;
+    if (scan->at >= scan->word_count) {
+        usage_error(command, "option --%s needs a value: --%s %s", option->name, option->name,
+                    option->metavar);
+        return NULL;
+    }
+    const char *word = scan->words[scan->at];
+    if (strncmp(word, "--", 2) == 0) {
+        usage_error(command, "option --%s needs a value (%s) before %s", option->name,
+                    option->metavar, word);
+        return NULL;
+    }
+    scan->at++;
+    return word;
+}
+
+/* One word that starts with two dashes: --name, --name=value, --name value or --no-name. */
+static bool scan_long(scanner *scan, const char *name)
+{
+    const cli_command *command = scan->args->command;
+    size_t length = strcspn(name, "=");
+    const char *value = name[length] ? name + length + 1 : NULL;
+    const char *flag_value = "true";
+    int index = option_index(command, name, length);
+    if (index < 0 && strncmp(name, "no-", 3) == 0) {
+        index = option_index(command, name + 3, length - 3);
+        if (index >= 0 && command_option(command, index)->kind != OPTION_FLAG)
+            index = -1;
+        flag_value = "false";
+    }
+    if (index < 0) {
+        unknown_option(command, name, length);
+        return false;
+    }
+    const cli_option *option = command_option(command, index);
+    if (option->kind == OPTION_FLAG && value) {
+        usage_error(command, "option --%.*s takes no value", (int)length, name);
+        return false;
+    }
+    if (option->kind == OPTION_FLAG)
+        value = flag_value;
+    else if (!value)
+        value = next_value(scan, option);
+    if (value)
+        assign(scan, index, value);
+    return value != NULL;
+}
+
+/* One word that starts with one dash: letters of flags, the last of which may take a value. */
+static bool scan_letters(scanner *scan, const char *letters)
+{
+    const cli_command *command = scan->args->command;
+    while (*letters) {
+        int index = letter_index(command, *letters);
+        if (index < 0) {
+            usage_error(command, "there is no option -%c; see cresset %s --help", *letters,
+                        command->name);
+            return false;
+        }
+        const cli_option *option = command_option(command, index);
+        letters++;
+        if (option->kind == OPTION_FLAG) {
+            assign(scan, index, "true");
+            continue;
+        }
+        const char *value = *letters ? letters + (*letters == '=') : next_value(scan, option);
+        if (value)
+            assign(scan, index, value);
+        return value != NULL;
+    }
+    return true;
+}
+
+static bool scan_words(scanner *scan)
+{
+    bool options_end = false;
+    while (scan->at < scan->word_count) {
+        const char *word = scan->words[scan->at++];
+        bool good = true;
+        if (options_end || word[0] != '-' || !word[1])
+            scan->args->operands[scan->args->operand_count++] = word;
+        else if (strcmp(word, "--") == 0)
+            options_end = true;
+        else if (word[1] == '-')
+            good = scan_long(scan, word + 2);
+        else
+            good = scan_letters(scan, word + 1);
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
+static bool set_defaults(arguments *args)
+{
+    const cli_command *command = args->command;
+    for (int i = 0; i < command->option_count; i++) {
+        const cli_option *option = &command->options[i];
+        if (!option->fallback && option->kind == OPTION_REAL)
+            *(double *)((char *)args->settings + option->offset) = NAN;
+        if (option->fallback && !option_set(option, args->settings, option->name, option->fallback))
+            return false;
+    }
+    return true;
+}
+
+static bool apply_assignments(const scanner *scan)
+{
+    arguments *args = scan->args;
+    for (int i = 0; i < scan->count; i++) {
+        int index = scan->assignments[i].index;
+        if (index >= args->command->option_count) /* --help */
+            continue;
+        const cli_option *option = &args->command->options[index];
+        char label[64];
+        snprintf(label, sizeof label, "--%s", option->name);
+        if (!option_set(option, args->settings, label, scan->assignments[i].value))
+            return false;
+        args->sources[index] = FROM_COMMAND_LINE;
+    }
+    return true;
+}
+
+static bool check_operands(const arguments *args)
+{
+    const cli_command *command = args->command;
+    if (args->operand_count > command->operand_maximum) {
+        usage_error(command, "\"%s\" is one word too many; see cresset %s --help",
+                    args->operands[command->operand_maximum], command->name);
+        return false;
+    }
+    if (args->operand_count < command->operand_minimum) {
+        usage_error(command, "something is missing: cresset %s %s", command->name,
+                    command->operands);
+        return false;
+    }
+    return true;
+}
+
+static bool allocate(arguments *args, scanner *scan)
+{
+    size_t words = (size_t)scan->word_count + 1;
+    args->settings = cr_alloc_zeroed(1, args->command->settings_size + 1);
+    args->operands = cr_alloc_zeroed(words, sizeof *args->operands);
+    args->sources = cr_alloc_zeroed((size_t)args->command->option_count + 1, sizeof *args->sources);
+    /* One word can hold many letters: each letter is an assignment. */
+    for (int i = 0; i < scan->word_count; i++)
+        words += strlen(scan->words[i]);
+    scan->assignments = cr_alloc_zeroed(words, sizeof *scan->assignments);
+    return args->settings && args->operands && args->sources && scan->assignments;
+}
+
+static bool asks_for_help(int count, char **words)
+{
+    for (int i = 0; i < count && strcmp(words[i], "--") != 0; i++)
+        if (strcmp(words[i], "--help") == 0 || strcmp(words[i], "-h") == 0)
+            return true;
+    return false;
+}
+
+bool arguments_parse(arguments *args, const cli_command *command, int count, char **words)
+{
+    *args = (arguments){ .command = command, .help = asks_for_help(count, words) };
+    if (args->help)
+        return true;
+    scanner scan = { .args = args, .words = words, .word_count = count };
+    bool good = false;
+    if (!allocate(args, &scan) || !set_defaults(args)) {
+        library_failure(command);
+        goto done;
+    }
+    if (!scan_words(&scan) || !check_operands(args))
+        goto done;
+    if ((scan.config && !config_read(args, scan.config)) || !apply_assignments(&scan)) {
+        usage_error(command, "%s", cr_error_message());
+        cr_error_clear();
+        goto done;
+    }
+    good = true;
+done:
+    cr_free(scan.assignments);
+    return good;
+}
+
+void arguments_free(arguments *args)
+{
+    cr_free(args->settings);
+    cr_free(args->operands);
+    cr_free(args->sources);
+    json_decref(args->config);
+    *args = (arguments){ 0 };
+}
+
+bool arguments_given(const arguments *args, const char *name)
+{
+    int index = option_index(args->command, name, strlen(name));
+    return index >= 0 && index < args->command->option_count &&
+           args->sources[index] != FROM_DEFAULT;
+}

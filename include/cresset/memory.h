@@ -38,12 +38,12 @@ void *cr_buffer_alloc(size_t size);
 void cr_buffer_free(void *block, size_t size);
 
 typedef struct cr_memory_stats {
-    size_t in_use;      /* bytes of buffers handed out now */
-    size_t peak;        /* the most that was handed out at once since the start or the last reset */
-    size_t cached;      /* bytes kept for the next use */
-    uint64_t requests;  /* buffers asked for */
-    uint64_t system;    /* of these, how many had to go to the system */
-    uint64_t small;     /* live blocks of cr_alloc; what a leak test watches */
+    size_t in_use;     /* bytes of buffers handed out now */
+    size_t peak;       /* the most that was handed out at once since the start or the last reset */
+    size_t cached;     /* bytes kept for the next use */
+    uint64_t requests; /* buffers asked for */
+    uint64_t system;   /* of these, how many had to go to the system */
+    uint64_t small;    /* live blocks of cr_alloc; what a leak test watches */
 } cr_memory_stats;
 
 cr_memory_stats cr_memory_get_stats(void);
@@ -53,8 +53,8 @@ void cr_memory_reset_peak(void);
 void cr_memory_trim(void);
 
 /* For tests: lets the next `successes` allocations (of either kind, in any thread) succeed and
- * every one after them fail, until called with a negative number. Returns how many allocations were asked
- * for since the last call. */
+ * every one after them fail, until called with a negative number. Returns how many allocations were
+ * asked for since the last call. */
 uint64_t cr_memory_fail_after(int64_t successes);
 
 #ifdef __cplusplus

@@ -27,7 +27,7 @@ typedef enum cr_isa {
 #define CR_ISA_ENUM(name, word) CR_ISA_##name,
     CR_ISA_TABLE(CR_ISA_ENUM)
 #undef CR_ISA_ENUM
-    CR_ISA_COUNT
+        CR_ISA_COUNT
 } cr_isa;
 
 cr_isa cr_cpu_isa(void);

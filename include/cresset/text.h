@@ -40,8 +40,8 @@ char *cr_string_format(const char *format, ...) CR_PRINTF(1, 2);
 /* True if name matches a pattern of literal characters, '*' (any run, dots included) and '?'. */
 bool cr_pattern_match(const char *pattern, const char *name);
 
-/* Edit distance of two names, for "did you mean": how many bytes to insert, delete or replace. Names
- * of more than 255 bytes count as different throughout. */
+/* Edit distance of two names, for "did you mean": how many bytes to insert, delete or replace.
+ * Names of more than 255 bytes count as different throughout. */
 int cr_edit_distance(const char *a, const char *b);
 
 /* Whole-string numbers, decimal or hexadecimal after 0x: false, and *value untouched, when the text

@@ -12,7 +12,8 @@ extern "C" {
 #endif
 
 /* The number of threads that kernels started by the calling thread use; by default the number of
- * processors this process may run on, or CRESSET_THREADS / OMP_NUM_THREADS. 0 restores the default. */
+ * processors this process may run on, or CRESSET_THREADS / OMP_NUM_THREADS. 0 restores the default.
+ */
 void cr_set_num_threads(int threads);
 int cr_num_threads(void);
 

@@ -15,6 +15,12 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#ifdef CR_ADDRESS_SANITIZER
+#define CACHING false
+#else
+#define CACHING true
+#endif
+
 #define ALIGNMENT    ((size_t)64)
 #define MEBIBYTE     ((size_t)1 << 20)
 #define LARGE_SIZE   MEBIBYTE        /* from here on buffers are cut from segments */
@@ -295,9 +301,10 @@ static void small_give(void *buffer, size_t size)
     stats.cached += class_size(bin);
 }
 
-#ifdef CR_ADDRESS_SANITIZER
 static void *take(size_t size)
 {
+    if (CACHING)
+        return size < LARGE_SIZE ? small_take(size) : large_take(size);
     void *buffer = NULL;
     if (posix_memalign(&buffer, ALIGNMENT, CR_MAX(size, (size_t)1)) != 0)
         return NULL;
@@ -307,23 +314,13 @@ static void *take(size_t size)
 
 static void give(void *buffer, size_t size)
 {
-    (void)size;
-    free(buffer);
-}
-#else
-static void *take(size_t size)
-{
-    return size < LARGE_SIZE ? small_take(size) : large_take(size);
-}
-
-static void give(void *buffer, size_t size)
-{
-    if (size < LARGE_SIZE)
+    if (!CACHING)
+        free(buffer);
+    else if (size < LARGE_SIZE)
         small_give(buffer, size);
     else
         large_free((block *)buffer - 1);
 }
-#endif
 
 void *cr_buffer_alloc(size_t size)
 {

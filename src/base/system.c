@@ -55,7 +55,15 @@ const char *cr_isa_name(cr_isa isa)
 }
 
 #if defined(__x86_64__)
-/* Leaf 7, subleaf 1, EAX bit 5. Not every supported compiler can ask for it by name. */
+/* Leaf 1, ECX bit 29, and leaf 7, subleaf 1, EAX bit 5: not every supported compiler can ask for
+ * these two by name. That the system saves their registers is seen from the sets they extend. */
+static bool has_f16c(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __builtin_cpu_supports("avx") && __get_cpuid(1, &eax, &ebx, &ecx, &edx) &&
+           (ecx >> 29 & 1);
+}
+
 static bool has_avx512_bf16(void)
 {
     unsigned eax, ebx, ecx, edx;
@@ -68,8 +76,7 @@ static cr_isa strongest_isa(void)
     cr_isa strongest = CR_ISA_PORTABLE;
 #ifdef CR_HAVE_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-        __builtin_cpu_supports("f16c"))
+        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && has_f16c())
         strongest = CR_ISA_AVX2;
 #endif
 #ifdef CR_HAVE_AVX512
@@ -94,7 +101,7 @@ static void detect_features(void)
 {
     add_feature(__builtin_cpu_supports("sse4.2"), "sse4_2");
     add_feature(__builtin_cpu_supports("avx"), "avx");
-    add_feature(__builtin_cpu_supports("f16c"), "f16c");
+    add_feature(has_f16c(), "f16c");
     add_feature(__builtin_cpu_supports("fma"), "fma");
     add_feature(__builtin_cpu_supports("avx2"), "avx2");
     add_feature(__builtin_cpu_supports("avx512f"), "avx512f");

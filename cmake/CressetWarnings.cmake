@@ -2,7 +2,7 @@
 add_library(cresset_flags INTERFACE)
 target_compile_options(cresset_flags INTERFACE
     -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
-    -fno-math-errno -fno-trapping-math)
+    -fno-math-errno -fno-trapping-math -fno-strict-aliasing)
 target_compile_definitions(cresset_flags INTERFACE _GNU_SOURCE)
 if(CRESSET_WERROR)
     target_compile_options(cresset_flags INTERFACE -Werror)

@@ -34,8 +34,14 @@ typedef struct cr_attribute {
 } cr_attribute;
 
 /* One row of an attribute table: CR_ATTRIBUTE(struct softmax_attributes, INT, dim). */
-#define CR_ATTRIBUTE(type, kind, field) { #field, CR_ATTRIBUTE_##kind, offsetof(type, field) }
-#define CR_ATTRIBUTE_END                { NULL, CR_ATTRIBUTE_INT, 0 }
+#define CR_ATTRIBUTE(type, kind, field)                                                            \
+    {                                                                                              \
+#field, CR_ATTRIBUTE_##kind, offsetof(type, field)                                         \
+    }
+#define CR_ATTRIBUTE_END                                                                           \
+    {                                                                                              \
+        NULL, CR_ATTRIBUTE_INT, 0                                                                  \
+    }
 
 /* ---- what the parts of a record are called with ---- */
 
@@ -106,22 +112,24 @@ enum {
     CR_OP_VIEW = 1,               /* output 0 shares the storage of input 0; no kernel */
     CR_OP_STRIDED = 2,            /* the kernel reads inputs of any strides */
     CR_OP_NOT_DIFFERENTIABLE = 4, /* has no gradient by nature: comparisons, argmax */
-    CR_OP_RANDOM = 8              /* draws from the thread's generator */
+    CR_OP_RANDOM = 8,             /* draws from the thread's generator */
+    CR_OP_PROMOTE = 16,           /* inputs are first converted to their common dtype */
+    CR_OP_PROMOTE_FLOATING = 32   /* the same, and integers and bool to float32 */
 };
 
 #define CR_SAVE(i) (1u << (i))
 
 struct cr_op {
-    const char *name;    /* PyTorch's name */
-    const char *summary; /* one line for the table in the docs */
+    const char *name;        /* PyTorch's name */
+    const char *summary;     /* one line for the table in the docs */
     const char *input_names; /* words parted by spaces; "tensors*" for any number */
     const cr_attribute *attributes;
     size_t attribute_size;
-    int min_inputs; /* inputs from here on are optional and may be NULL */
-    int max_inputs; /* 0: min_inputs; -1: any number */
+    int min_inputs;   /* inputs from here on are optional and may be NULL */
+    int max_inputs;   /* 0: min_inputs; -1: any number */
     int output_count; /* 0 means 1; hidden ones that only backward reads are counted */
     unsigned flags;
-    uint64_t save_inputs;  /* CR_SAVE bits of what backward reads */
+    uint64_t save_inputs; /* CR_SAVE bits of what backward reads */
     uint64_t save_outputs;
     cr_cast cast;
 

@@ -23,6 +23,7 @@
 #define CR_RESTRICT            __restrict__
 #define CR_THREAD_LOCAL        _Thread_local
 #define CR_ALIGNED(bytes)      __attribute__((aligned(bytes)))
+#define CR_CONSTRUCTOR         __attribute__((constructor))
 #define CR_PREFETCH(address)   __builtin_prefetch(address)
 
 /* Defined when AddressSanitizer watches: then nothing may hide a block from it by caching. */

@@ -60,6 +60,46 @@ cr_dtype cr_promote_types(cr_dtype a, cr_dtype b)
     return dtype_rows[a].bytes > dtype_rows[b].bytes ? a : b;
 }
 
+/* How much an operand weighs in promotion: numbers least, then tensors without dimensions. */
+static int promotion_rank(const cr_tensor *tensor)
+{
+    return tensor->is_number ? 0 : tensor->shape.ndim == 0 ? 1 : 2;
+}
+
+/* The dtype a lower rank contributes: numbers count as the default dtype of their kind. */
+static cr_dtype promotion_dtype(const cr_tensor *tensor)
+{
+    if (tensor->is_number && dtype_kind((cr_dtype)tensor->dtype) == 2)
+        return CR_F32;
+    return (cr_dtype)tensor->dtype;
+}
+
+cr_dtype promote_tensors(cr_tensor *const *inputs, int count)
+{
+    bool found[3] = { false };
+    cr_dtype ranked[3] = { CR_F32 };
+    for (int i = 0; i < count; i++) {
+        if (!inputs[i])
+            continue;
+        int rank = promotion_rank(inputs[i]);
+        cr_dtype own = promotion_dtype(inputs[i]);
+        ranked[rank] = found[rank] ? cr_promote_types(ranked[rank], own) : own;
+        found[rank] = true;
+    }
+    bool any = false;
+    cr_dtype dtype = CR_F32;
+    for (int rank = 2; rank >= 0; rank--) {
+        if (!found[rank])
+            continue;
+        if (!any)
+            dtype = ranked[rank];
+        else if (dtype_kind(ranked[rank]) > dtype_kind(dtype))
+            dtype = ranked[rank];
+        any = true;
+    }
+    return dtype;
+}
+
 float f16_to_float(uint16_t bits)
 {
     uint32_t sign = (uint32_t)(bits & 0x8000u) << 16;

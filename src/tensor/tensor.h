@@ -43,7 +43,8 @@ struct storage {
     atomic_uint version; /* counts in-place edits */
     size_t bytes;
     void *data;
-    void (*release)(void *context); /* NULL: data came from cr_buffer_alloc */
+    bool is_foreign;                /* data is the caller's, not from cr_buffer_alloc */
+    void (*release)(void *context); /* of foreign data; may be NULL */
     void *context;
 };
 
@@ -57,8 +58,8 @@ struct cr_tensor {
     uint8_t dtype;  /* cr_dtype */
     uint8_t device; /* cr_device */
     bool requires_grad;
-    bool is_number;    /* cr_scalar: does not raise the dtype of its kind */
-    bool retains_grad; /* not a leaf, but keeps its gradient */
+    bool is_number;       /* cr_scalar: does not raise the dtype of its kind */
+    bool retains_grad;    /* not a leaf, but keeps its gradient */
     uint8_t output_index; /* which output of node */
     cr_shape shape;
     int64_t stride[CR_MAX_DIMS]; /* elements */
@@ -90,10 +91,9 @@ bool tensor_is_contiguous(const cr_tensor *tensor);
 
 CR_INLINE char *tensor_bytes(const cr_tensor *tensor)
 {
-    return tensor->storage
-               ? (char *)tensor->storage->data +
-                     tensor->offset * (int64_t)cr_dtype_size((cr_dtype)tensor->dtype)
-               : NULL;
+    return tensor->storage ? (char *)tensor->storage->data +
+                                 tensor->offset * (int64_t)cr_dtype_size((cr_dtype)tensor->dtype)
+                           : NULL;
 }
 
 /* The first element, typed: TENSOR_DATA(float, x). */
@@ -115,15 +115,18 @@ CR_INLINE void tensor_bump_version(cr_tensor *tensor)
 
 CR_INLINE unsigned tensor_version(const cr_tensor *tensor)
 {
-    return tensor->storage
-               ? atomic_load_explicit(&tensor->storage->version, memory_order_relaxed)
-               : 0;
+    return tensor->storage ? atomic_load_explicit(&tensor->storage->version, memory_order_relaxed)
+                           : 0;
 }
 
 CR_INLINE bool tensor_is_floating(const cr_tensor *tensor)
 {
     return cr_dtype_is_floating((cr_dtype)tensor->dtype);
 }
+
+/* The dtype of a result computed from all of them (NULLs skipped), by PyTorch's rules: tensors with
+ * dimensions decide; those without, and then numbers, only raise the kind. */
+cr_dtype promote_tensors(cr_tensor *const *tensors, int count);
 
 /* Row-major strides of a shape. */
 void shape_contiguous_strides(const cr_shape *shape, int64_t *stride);

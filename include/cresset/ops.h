@@ -1,0 +1,10 @@
+/* All operations; each family has a header of its own. */
+#ifndef CRESSET_OPS_H
+#define CRESSET_OPS_H
+
+#include "cresset/op.h"
+#include "cresset/pointwise.h"
+#include "cresset/reduction.h"
+#include "cresset/shaping.h"
+
+#endif

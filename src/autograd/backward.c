@@ -1,0 +1,404 @@
+/* Backward: the graph walked from its outputs, each node once, newest first.
+ *
+ * Nodes are numbered in the order of creation, and a node is created after those it reads, so
+ * falling numbers are a topological order. The reachable nodes are found by an iterative search,
+ * sorted, and given a row of slots in which the gradients of their outputs add up. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "autograd/graph.h"
+#include "cresset/ops.h"
+
+struct walk {
+    struct node **nodes;
+    size_t count;
+    size_t capacity;
+    cr_tensor **slots; /* CR_MAX_OUTPUTS a node; owned */
+    const cr_backward_args *args;
+    cr_tensor *const *wanted; /* for cr_grad: the tensors whose gradients are asked for */
+    int wanted_count;
+    cr_tensor **captured; /* owned; one for each wanted */
+};
+
+/* ---- finding the nodes ---- */
+
+static cr_status walk_push(struct walk *walk, struct node *node)
+{
+    if (!node || node->scratch != -1)
+        return CR_OK;
+    if (walk->count == walk->capacity) {
+        size_t capacity = walk->capacity ? 2 * walk->capacity : 256;
+        struct node **nodes = cr_resize(walk->nodes, capacity, sizeof(struct node *));
+        if (!nodes)
+            return CR_ERROR_MEMORY;
+        walk->nodes = nodes;
+        walk->capacity = capacity;
+    }
+    node->scratch = 0;
+    walk->nodes[walk->count++] = node;
+    return CR_OK;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    uint64_t x = (*(struct node *const *)a)->sequence;
+    uint64_t y = (*(struct node *const *)b)->sequence;
+    return (x < y) - (x > y);
+}
+
+/* The list itself is the queue of the search: what is pushed behind `i` is visited later. */
+static cr_status walk_collect(struct walk *walk, struct node *root)
+{
+    if (walk_push(walk, root) != CR_OK)
+        return CR_ERROR_MEMORY;
+    for (size_t i = 0; i < walk->count; i++) {
+        struct node *node = walk->nodes[i];
+        for (int e = 0; e < node->input_count; e++) {
+            if (walk_push(walk, node->edges[e].node) != CR_OK)
+                return CR_ERROR_MEMORY;
+        }
+    }
+    qsort(walk->nodes, walk->count, sizeof(struct node *), newest_first);
+    for (size_t i = 0; i < walk->count; i++)
+        walk->nodes[i]->scratch = (int)i;
+    walk->slots = cr_alloc_zeroed(walk->count * CR_MAX_OUTPUTS, sizeof(cr_tensor *));
+    return walk->slots || !walk->count ? CR_OK : CR_ERROR_MEMORY;
+}
+
+static void walk_free(struct walk *walk)
+{
+    for (size_t i = 0; i < walk->count; i++)
+        walk->nodes[i]->scratch = -1;
+    for (size_t i = 0; walk->slots && i < walk->count * CR_MAX_OUTPUTS; i++)
+        cr_release(walk->slots[i]);
+    for (int i = 0; i < walk->wanted_count; i++)
+        cr_release(walk->captured[i]);
+    cr_free(walk->slots);
+    cr_free(walk->nodes);
+}
+
+/* ---- adding gradients up ---- */
+
+/* True if nothing else can see the memory of `grad`, so that it may be added to in place. */
+static bool is_sole_owner(const cr_tensor *grad)
+{
+    return atomic_load(&grad->references) == 1 && grad->storage &&
+           atomic_load(&grad->storage->references) == 1 && tensor_is_contiguous(grad);
+}
+
+/* Adds `grad` to *slot (owned); the first one is shared, not copied. */
+static cr_status accumulate(cr_tensor **slot, cr_tensor *grad)
+{
+    if (!*slot) {
+        *slot = cr_retain(grad);
+        return CR_OK;
+    }
+    if (!cr_grad_enabled() && is_sole_owner(*slot))
+        return cr_add_(*slot, grad, 1.0);
+    cr_tensor *sum = cr_retain(cr_add(*slot, grad));
+    if (!sum)
+        return cr_error_status();
+    cr_release(*slot);
+    *slot = sum;
+    return CR_OK;
+}
+
+/* The gradient of a leaf must own its memory: views and shared ones are copied. */
+static cr_status accumulate_leaf(cr_tensor *leaf, cr_tensor *grad)
+{
+    if (leaf->grad)
+        return accumulate(&leaf->grad, grad);
+    bool may_share =
+        grad->storage && atomic_load(&grad->storage->references) == 1 && tensor_is_contiguous(grad);
+    cr_tensor *own = may_share || cr_grad_enabled() ? grad : cr_clone(grad);
+    if (!own)
+        return cr_error_status();
+    leaf->grad = cr_retain(own);
+    return CR_OK;
+}
+
+static cr_tensor *run_hooks(const struct grad_hook *hook, int output, cr_tensor *grad)
+{
+    for (; hook && grad; hook = hook->next) {
+        if (hook->output == output)
+            grad = hook->function(grad, hook->context);
+    }
+    return grad;
+}
+
+static cr_status capture(struct walk *walk, const cr_tensor *tensor, cr_tensor *grad, bool *found)
+{
+    for (int i = 0; i < walk->wanted_count; i++) {
+        if (walk->wanted[i] != tensor)
+            continue;
+        *found = true;
+        if (accumulate(&walk->captured[i], grad) != CR_OK)
+            return cr_error_status();
+    }
+    return CR_OK;
+}
+
+static cr_status deliver_leaf(struct walk *walk, cr_tensor *leaf, cr_tensor *grad)
+{
+    bool found = false;
+    grad = run_hooks(leaf->hooks, 0, grad);
+    if (!grad)
+        return cr_error_set(CR_ERROR_STATE, "backward: a gradient hook returned NULL");
+    if (walk->wanted)
+        return capture(walk, leaf, grad, &found);
+    return accumulate_leaf(leaf, grad);
+}
+
+/* A gradient that an op's backward gave for its input i. */
+static cr_status deliver(struct walk *walk, struct node *node, int i, cr_tensor *grad)
+{
+    const cr_tensor_spec *spec = &node->input_specs[i];
+    if (!cr_shape_equal(&grad->shape, &spec->shape)) {
+        char text[2][CR_SHAPE_TEXT];
+        return cr_error_set(
+            CR_ERROR_SHAPE, "%s: its backward gave input %d a gradient of shape %s instead of %s",
+            node->op->name, i, cr_shape_format(&grad->shape, text[0], CR_SHAPE_TEXT),
+            cr_shape_format(&spec->shape, text[1], CR_SHAPE_TEXT));
+    }
+    if (grad->dtype != (uint8_t)spec->dtype)
+        grad = cr_to_dtype(grad, spec->dtype);
+    if (!grad)
+        return cr_error_status();
+    struct edge *edge = &node->edges[i];
+    if (edge->leaf)
+        return deliver_leaf(walk, edge->leaf, grad);
+    return accumulate(&walk->slots[edge->node->scratch * CR_MAX_OUTPUTS + edge->index], grad);
+}
+
+/* ---- one node ---- */
+
+static cr_status unpack(struct node *node, struct saved *saved, int count, cr_tensor **out)
+{
+    for (int i = 0; i < count; i++) {
+        out[i] = saved[i].tensor;
+        if (out[i] && tensor_version(out[i]) != saved[i].version)
+            return cr_error_set(
+                CR_ERROR_STATE,
+                "backward: a tensor that %s needs was changed in place after it ran "
+                "(version %u, expected %u); clone it before the change",
+                node->op->name, tensor_version(out[i]), saved[i].version);
+    }
+    return CR_OK;
+}
+
+/* Saved outputs are kept outside the graph; to record backward itself they must be in it. */
+static cr_status reattach_outputs(struct node *node, cr_tensor **outputs)
+{
+    for (int i = 0; i < node->output_count; i++) {
+        if (!outputs[i] || !tensor_is_floating(outputs[i]))
+            continue;
+        cr_tensor *alias = cr_frame_add(tensor_alias_owned(outputs[i]));
+        if (!alias)
+            return CR_ERROR_MEMORY;
+        atomic_fetch_add(&node->references, 1);
+        alias->node = node;
+        alias->output_index = (uint8_t)i;
+        alias->requires_grad = true;
+        outputs[i] = alias;
+    }
+    return CR_OK;
+}
+
+/* Hooks, retained gradients and captures of the node's outputs. */
+static cr_status settle_outputs(struct walk *walk, struct node *node, cr_tensor **grads)
+{
+    for (int i = 0; i < node->output_count; i++) {
+        if (!grads[i])
+            continue;
+        cr_tensor *hooked = run_hooks(node->hooks, i, grads[i]);
+        if (!hooked)
+            return cr_error_set(CR_ERROR_STATE, "backward: a gradient hook returned NULL");
+        if (hooked != grads[i]) {
+            cr_retain(hooked);
+            cr_release(grads[i]);
+            grads[i] = hooked;
+        }
+        if (node->watched[i] && node->watched[i]->retains_grad && !walk->wanted &&
+            accumulate_leaf(node->watched[i], grads[i]) != CR_OK)
+            return cr_error_status();
+    }
+    for (int i = 0; i < walk->wanted_count; i++) {
+        const cr_tensor *tensor = walk->wanted[i];
+        if (tensor->node == node && grads[tensor->output_index] &&
+            accumulate(&walk->captured[i], grads[tensor->output_index]) != CR_OK)
+            return cr_error_status();
+    }
+    return CR_OK;
+}
+
+static cr_status call_backward(struct node *node, cr_tensor **grads, cr_tensor **inputs,
+                               bool *needs, cr_tensor **grad_inputs)
+{
+    cr_tensor *outputs[CR_MAX_OUTPUTS] = { NULL };
+    for (int i = 0; i < node->input_count; i++)
+        needs[i] = node->edges[i].node || node->edges[i].leaf;
+    if (unpack(node, node->saved_inputs, node->input_count, inputs) != CR_OK ||
+        unpack(node, node->saved_outputs, node->output_count, outputs) != CR_OK)
+        return cr_error_status();
+    if (cr_grad_enabled() && reattach_outputs(node, outputs) != CR_OK)
+        return cr_error_status();
+    cr_gradient_call call = { .op = node->op,
+                              .attributes = node->attributes,
+                              .inputs = inputs,
+                              .input_count = node->input_count,
+                              .outputs = outputs,
+                              .grad_outputs = grads,
+                              .needs = needs,
+                              .input_specs = node->input_specs,
+                              .output_specs = node->output_specs,
+                              .grad_inputs = grad_inputs };
+    cr_status status = node->op->backward(&call);
+    return status == CR_OK && cr_failed() ? cr_error_status() : status;
+}
+
+static cr_status deliver_all(struct walk *walk, struct node *node, const bool *needs,
+                             cr_tensor **grad_inputs)
+{
+    for (int i = 0; i < node->input_count; i++) {
+        if (!needs[i] || !grad_inputs[i])
+            continue;
+        if (cr_anomaly_mode() && anomaly_check(node->op, grad_inputs[i], "gradient") != CR_OK)
+            return cr_error_status();
+        if (deliver(walk, node, i, grad_inputs[i]) != CR_OK)
+            return cr_error_status();
+    }
+    return CR_OK;
+}
+
+static cr_status run_node(struct walk *walk, struct node *node, cr_tensor **grads)
+{
+    if (node->is_consumed)
+        return cr_error_set(CR_ERROR_STATE,
+                            "backward: the graph through %s was walked before and freed; pass "
+                            ".retain_graph = true the first time",
+                            node->op->name);
+    if (!node->op->backward)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "backward: %s has no gradient", node->op->name);
+    size_t count = (size_t)CR_MAX(node->input_count, 1);
+    cr_tensor **arrays = cr_alloc_zeroed(count, 2 * sizeof(cr_tensor *) + sizeof(bool));
+    if (!arrays)
+        return CR_ERROR_MEMORY;
+    bool *needs = (bool *)(arrays + 2 * count);
+    cr_frame frame = cr_frame_begin();
+    cr_status status = call_backward(node, grads, arrays, needs, arrays + count);
+    bool keeps = walk->args->retain_graph || walk->args->create_graph;
+    if (status == CR_OK && !keeps)
+        node_consume(node);
+    if (status == CR_OK)
+        status = deliver_all(walk, node, needs, arrays + count);
+    cr_frame_end(frame);
+    cr_free(arrays);
+    return status;
+}
+
+static cr_status run_nodes(struct walk *walk)
+{
+    for (size_t i = 0; i < walk->count; i++) {
+        struct node *node = walk->nodes[i];
+        cr_tensor **grads = walk->slots + i * CR_MAX_OUTPUTS;
+        bool any = false;
+        for (int output = 0; output < node->output_count; output++)
+            any = any || grads[output];
+        if (!any)
+            continue;
+        if (settle_outputs(walk, node, grads) != CR_OK || run_node(walk, node, grads) != CR_OK)
+            return cr_error_status();
+        for (int output = 0; output < node->output_count; output++) {
+            cr_release(grads[output]);
+            grads[output] = NULL;
+        }
+    }
+    return CR_OK;
+}
+
+/* ---- the ways in ---- */
+
+static cr_tensor *seed_gradient(const cr_backward_args *args)
+{
+    cr_tensor *output = args->output;
+    if (!output->requires_grad) {
+        cr_error_set(CR_ERROR_STATE, "backward: the output does not require a gradient; nothing it "
+                                     "was made from does, or recording was off");
+        return NULL;
+    }
+    if (args->gradient) {
+        if (cr_shape_equal(&args->gradient->shape, &output->shape))
+            return cr_to_dtype(args->gradient, (cr_dtype)output->dtype);
+        cr_error_set(CR_ERROR_SHAPE, "backward: the gradient given has another shape than the "
+                                     "output");
+        return NULL;
+    }
+    if (tensor_numel(output) != 1) {
+        char text[CR_SHAPE_TEXT];
+        cr_error_set(CR_ERROR_SHAPE,
+                     "backward: the output has shape %s; only one element has a gradient of its "
+                     "own, else pass .gradient",
+                     cr_shape_format(&output->shape, text, sizeof text));
+        return NULL;
+    }
+    return cr_ones_with(
+        (cr_tensor_args){ .shape = output->shape, .dtype = (cr_dtype)output->dtype });
+}
+
+static cr_status walk_run(struct walk *walk)
+{
+    cr_tensor *output = walk->args->output;
+    cr_tensor *seed = seed_gradient(walk->args);
+    if (!seed)
+        return cr_error_status();
+    if (!output->node)
+        return deliver_leaf(walk, output, seed);
+    if (walk_collect(walk, output->node) != CR_OK)
+        return CR_ERROR_MEMORY;
+    walk->slots[output->node->scratch * CR_MAX_OUTPUTS + output->output_index] = cr_retain(seed);
+    return run_nodes(walk);
+}
+
+static cr_status backward_run(struct walk *walk)
+{
+    if (cr_failed())
+        return cr_error_status();
+    if (!walk->args->output)
+        return cr_error_set(CR_ERROR_ARGUMENT, "backward: the output is NULL");
+    cr_frame frame = cr_frame_begin();
+    bool was = cr_set_grad_enabled(walk->args->create_graph);
+    /* The output may belong to the frame that ends below; the nodes live through it. */
+    cr_status status = walk_run(walk);
+    cr_set_grad_enabled(was);
+    cr_frame_end(frame);
+    return status;
+}
+
+cr_status cr_backward_with(cr_backward_args args)
+{
+    struct walk walk = { .args = &args };
+    cr_status status = backward_run(&walk);
+    walk_free(&walk);
+    return status;
+}
+
+cr_status cr_grad(cr_backward_args args, cr_tensor *const *inputs, int count, cr_tensor **grads)
+{
+    memset(grads, 0, (size_t)count * sizeof *grads);
+    for (int i = 0; i < count; i++) {
+        if (!cr_requires_grad(inputs[i]))
+            return cr_error_set(CR_ERROR_STATE, "grad: input %d does not require a gradient", i);
+    }
+    cr_tensor **captured = cr_alloc_zeroed((size_t)CR_MAX(count, 1), sizeof *captured);
+    if (!captured)
+        return CR_ERROR_MEMORY;
+    struct walk walk = {
+        .args = &args, .wanted = inputs, .wanted_count = count, .captured = captured
+    };
+    cr_status status = backward_run(&walk);
+    for (int i = 0; i < count && status == CR_OK; i++)
+        grads[i] = cr_frame_add(cr_retain(captured[i]));
+    walk_free(&walk);
+    cr_free(captured);
+    return status;
+}

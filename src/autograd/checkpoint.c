@@ -1,0 +1,107 @@
+/* Activation checkpointing: a node that holds a function and its inputs instead of what the
+ * function computed, and computes it again when backward comes by. */
+#include <string.h>
+
+#include "autograd/graph.h"
+
+struct checkpoint_attributes {
+    cr_checkpoint_function function;
+    void *context;
+    cr_generator generator; /* as it stood before the first run */
+    cr_dtype autocast;
+};
+
+/* The inputs as leaves of a graph of their own. */
+static cr_status detach_inputs(const cr_gradient_call *call, cr_tensor **detached)
+{
+    for (int i = 0; i < call->input_count; i++) {
+        if (!call->inputs[i])
+            continue;
+        detached[i] = cr_detach(call->inputs[i]);
+        if (!detached[i])
+            return cr_error_status();
+        detached[i]->requires_grad = call->needs[i];
+    }
+    return CR_OK;
+}
+
+static cr_status recompute(cr_gradient_call *call, cr_tensor **detached)
+{
+    const struct checkpoint_attributes *attributes = call->attributes;
+    cr_generator *generator = cr_default_generator();
+    cr_generator generator_was = *generator;
+    struct grad_modes modes_was = grad_modes_swap((struct grad_modes){
+        .grad_enabled = true, .is_recomputing = true, .autocast = attributes->autocast });
+    *generator = attributes->generator;
+    cr_tensor *output = attributes->function(detached, call->input_count, attributes->context);
+    *generator = generator_was;
+    grad_modes_swap(modes_was);
+    if (!output)
+        return cr_failed() ? cr_error_status()
+                           : cr_error_set(CR_ERROR_STATE, "the function returned NULL");
+    if (!output->requires_grad)
+        return CR_OK;
+    return cr_backward(output, .gradient = call->grad_outputs[0]);
+}
+
+static cr_status checkpoint_backward(cr_gradient_call *call)
+{
+    size_t count = (size_t)CR_MAX(call->input_count, 1);
+    cr_tensor **detached = cr_alloc_zeroed(count, sizeof *detached);
+    if (!detached)
+        return CR_ERROR_MEMORY;
+    cr_status status = detach_inputs(call, detached);
+    if (status == CR_OK)
+        status = recompute(call, detached);
+    for (int i = 0; i < call->input_count && status == CR_OK; i++) {
+        if (call->needs[i] && detached[i]->grad)
+            call->grad_inputs[i] = cr_frame_add(cr_retain(detached[i]->grad));
+    }
+    cr_free(detached);
+    if (status != CR_OK)
+        cr_error_prefix("checkpoint");
+    return status;
+}
+
+/* Not in the table of ops: it cannot be run by name. */
+static const cr_op checkpoint_op = {
+    .name = "checkpoint",
+    .input_names = "inputs*",
+    .attribute_size = sizeof(struct checkpoint_attributes),
+    .max_inputs = -1,
+    .save_inputs = ~(uint64_t)0,
+    .backward = checkpoint_backward,
+};
+
+static cr_tensor *checkpoint_record(const struct checkpoint_attributes *attributes,
+                                    cr_tensor *const *inputs, int count, cr_tensor *output)
+{
+    /* The result may be an input or a parameter; the graph needs a handle of its own. */
+    cr_tensor *result = cr_detach(output);
+    struct node *node = node_new(&checkpoint_op, attributes, inputs, count, 1);
+    if (!result || !node) {
+        node_release(node);
+        return NULL;
+    }
+    cr_status status = node_adopt_outputs(node, &result);
+    node_release(node);
+    return status == CR_OK ? result : NULL;
+}
+
+cr_tensor *cr_checkpoint(cr_checkpoint_function function, cr_tensor *const *inputs, int count,
+                         void *context)
+{
+    if (cr_failed())
+        return NULL;
+    struct checkpoint_attributes attributes = { function, context, *cr_default_generator(),
+                                                cr_autocast_dtype() };
+    if (!cr_grad_enabled())
+        return function(inputs, count, context);
+    cr_frame frame = cr_frame_begin();
+    cr_set_grad_enabled(false);
+    cr_tensor *output = function(inputs, count, context);
+    cr_set_grad_enabled(true);
+    if (output)
+        output = checkpoint_record(&attributes, inputs, count, output);
+    return cr_frame_end_with(frame, output);
+}

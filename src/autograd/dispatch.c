@@ -1,0 +1,334 @@
+/* The dispatcher: the one way in which an op runs.
+ *
+ * check → autocast → compose, or: infer → allocate → kernel → record. Everything that is true of
+ * all ops (errors that stick, contiguous inputs for kernels, the meta device, observers, anomaly
+ * mode) is decided here and nowhere else. */
+#include <string.h>
+
+#include "autograd/graph.h"
+#include "cresset/ops.h"
+#include "kernels/elementwise/elementwise.h"
+
+#define MAX_ATTRIBUTE_BYTES 1024
+
+static CR_THREAD_LOCAL cr_observation observation;
+
+cr_observation cr_observe(cr_observation next)
+{
+    cr_observation was = observation;
+    observation = next;
+    return was;
+}
+
+static int op_output_count(const cr_op *op)
+{
+    return op->output_count ? op->output_count : 1;
+}
+
+/* ---- checks ---- */
+
+static cr_status check_inputs(const cr_op *op, cr_inputs inputs)
+{
+    int most = op->max_inputs ? op->max_inputs : op->min_inputs;
+    if (inputs.count < op->min_inputs || (most >= 0 && inputs.count > most))
+        return cr_error_set(CR_ERROR_ARGUMENT, "%s: takes %d to %d inputs, not %d", op->name,
+                            op->min_inputs, most, inputs.count);
+    int required = most < 0 ? inputs.count : op->min_inputs;
+    cr_device device = CR_DEVICE_COUNT;
+    for (int i = 0; i < inputs.count; i++) {
+        if (!inputs.at[i] && i < required)
+            return cr_error_set(CR_ERROR_ARGUMENT, "%s: input %d (of %s) is NULL", op->name, i,
+                                op->input_names);
+        if (!inputs.at[i] || inputs.at[i]->is_number)
+            continue;
+        if (device != CR_DEVICE_COUNT && device != (cr_device)inputs.at[i]->device)
+            return cr_error_set(CR_ERROR_ARGUMENT,
+                                "%s: inputs lie on different devices; move them to one", op->name);
+        device = (cr_device)inputs.at[i]->device;
+    }
+    return CR_OK;
+}
+
+/* ---- autocast ---- */
+
+static cr_dtype cast_target(const cr_op *op, cr_inputs inputs, cr_dtype autocast)
+{
+    if (op->cast == CR_CAST_LOWER)
+        return autocast;
+    if (op->cast == CR_CAST_F32)
+        return CR_F32;
+    cr_dtype widest = autocast;
+    for (int i = 0; i < inputs.count; i++) {
+        if (inputs.at[i] && tensor_is_floating(inputs.at[i]) && !inputs.at[i]->is_number)
+            widest = cr_promote_types(widest, (cr_dtype)inputs.at[i]->dtype);
+    }
+    return widest;
+}
+
+/* Casts the inputs that the op's policy is about; f64 is left alone, as in PyTorch. */
+static cr_status autocast_inputs(const cr_op *op, cr_tensor **inputs, int count)
+{
+    cr_dtype target = cast_target(op, (cr_inputs){ count, inputs }, cr_autocast_dtype());
+    for (int i = 0; i < count; i++) {
+        cr_tensor *input = inputs[i];
+        if (!input || input->is_number || !tensor_is_floating(input) || input->dtype == CR_F64 ||
+            input->dtype == (uint8_t)target)
+            continue;
+        inputs[i] = cr_to_dtype(input, target);
+        if (!inputs[i])
+            return cr_error_status();
+    }
+    return CR_OK;
+}
+
+/* Converts all inputs to the dtype of the result. */
+static cr_status promote_all(const cr_op *op, cr_tensor **inputs, int count)
+{
+    cr_dtype dtype = promote_tensors(inputs, count);
+    if ((op->flags & CR_OP_PROMOTE_FLOATING) && !cr_dtype_is_floating(dtype))
+        dtype = CR_F32;
+    for (int i = 0; i < count; i++) {
+        if (!inputs[i] || inputs[i]->dtype == (uint8_t)dtype)
+            continue;
+        inputs[i] = cr_to_dtype(inputs[i], dtype);
+        if (!inputs[i])
+            return cr_error_status();
+    }
+    return CR_OK;
+}
+
+/* ---- running one op with a kernel, or a view ---- */
+
+struct invocation {
+    const cr_op *op;
+    cr_inputs inputs;
+    cr_device device;
+    int output_count;
+    cr_infer_call inferred;
+    cr_tensor *outputs[CR_MAX_OUTPUTS];
+};
+
+static cr_device inputs_device(cr_inputs inputs)
+{
+    for (int i = 0; i < inputs.count; i++) {
+        if (inputs.at[i] && !inputs.at[i]->is_number)
+            return (cr_device)inputs.at[i]->device;
+    }
+    return CR_CPU;
+}
+
+static bool gradient_wanted(const cr_op *op, cr_inputs inputs)
+{
+    if (!cr_grad_enabled() || (op->flags & CR_OP_NOT_DIFFERENTIABLE))
+        return false;
+    for (int i = 0; i < inputs.count; i++) {
+        if (inputs.at[i] && inputs.at[i]->requires_grad)
+            return true;
+    }
+    return false;
+}
+
+static cr_status allocate_outputs(struct invocation *run)
+{
+    for (int i = 0; i < run->output_count; i++) {
+        cr_tensor_spec *spec = &run->inferred.outputs[i];
+        if (run->op->flags & CR_OP_VIEW)
+            run->outputs[i] = tensor_view(run->inputs.at[0], spec->dtype, &spec->shape,
+                                          spec->stride.dim, spec->offset);
+        else
+            run->outputs[i] = tensor_new(run->device, spec->dtype, &spec->shape);
+        if (!run->outputs[i])
+            return cr_error_status();
+    }
+    return CR_OK;
+}
+
+/* A contiguous tensor with the same elements, owned by the frame. */
+static cr_tensor *contiguous_copy(cr_tensor *tensor)
+{
+    cr_tensor *copy =
+        tensor_new((cr_device)tensor->device, (cr_dtype)tensor->dtype, &tensor->shape);
+    if (copy && copy->storage)
+        copy_tensor(copy, tensor);
+    return copy;
+}
+
+static cr_status kernel_inputs(const struct invocation *run, cr_tensor **ready)
+{
+    for (int i = 0; i < run->inputs.count; i++) {
+        cr_tensor *input = run->inputs.at[i];
+        ready[i] = input;
+        if (!input || (run->op->flags & CR_OP_STRIDED) || tensor_is_contiguous(input))
+            continue;
+        ready[i] = contiguous_copy(input);
+        if (!ready[i])
+            return cr_error_status();
+    }
+    return CR_OK;
+}
+
+static cr_status run_kernel(struct invocation *run, cr_call *call, cr_tensor **ready)
+{
+    const cr_op *op = run->op;
+    if (!op->forward[run->device])
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "%s: has no kernel for this device", op->name);
+    if (kernel_inputs(run, ready) != CR_OK)
+        return cr_error_status();
+    call->inputs = ready;
+    call->workspace_size = op->workspace ? op->workspace(call) : 0;
+    if (call->workspace_size) {
+        call->workspace = cr_buffer_alloc(call->workspace_size);
+        if (!call->workspace)
+            return cr_error_status();
+    }
+    op->forward[run->device](call);
+    if (call->workspace)
+        cr_buffer_free(call->workspace, call->workspace_size);
+    call->inputs = run->inputs.at;
+    call->workspace = NULL;
+    return CR_OK;
+}
+
+static cr_status run_compute(struct invocation *run)
+{
+    cr_tensor *few[16];
+    cr_tensor **ready = few;
+    cr_call call = { .op = run->op,
+                     .attributes = run->inferred.attributes,
+                     .inputs = run->inputs.at,
+                     .input_count = run->inputs.count,
+                     .outputs = run->outputs };
+    cr_status status = CR_OK;
+    if (!(run->op->flags & CR_OP_VIEW) && run->device != CR_META) {
+        if (run->inputs.count > CR_COUNT_OF(few))
+            ready = cr_alloc_array((size_t)run->inputs.count, sizeof *ready);
+        status = ready ? run_kernel(run, &call, ready) : CR_ERROR_MEMORY;
+        if (ready != few)
+            cr_free(ready);
+    }
+    if (status == CR_OK && observation.observer)
+        observation.observer(&call, observation.context);
+    return status;
+}
+
+static cr_status record(struct invocation *run)
+{
+    struct node *node = node_new(run->op, run->inferred.attributes, run->inputs.at,
+                                 run->inputs.count, run->output_count);
+    if (!node)
+        return CR_ERROR_MEMORY;
+    cr_status status = node_adopt_outputs(node, run->outputs);
+    node_release(node);
+    return status;
+}
+
+static cr_status run_primitive(struct invocation *run)
+{
+    const cr_op *op = run->op;
+    cr_status status = op->infer(&run->inferred);
+    if (status != CR_OK) {
+        cr_error_prefix("%s", op->name);
+        return status;
+    }
+    if (allocate_outputs(run) != CR_OK || run_compute(run) != CR_OK)
+        return cr_error_status();
+    if (gradient_wanted(op, run->inputs) && record(run) != CR_OK)
+        return cr_error_status();
+    if (cr_anomaly_mode()) {
+        for (int i = 0; i < run->output_count; i++) {
+            if (anomaly_check(op, run->outputs[i], "result") != CR_OK)
+                return cr_error_status();
+        }
+    }
+    return CR_OK;
+}
+
+static cr_status run_composed(struct invocation *run)
+{
+    cr_compose_call call = { .op = run->op,
+                             .attributes = run->inferred.attributes,
+                             .inputs = run->inputs.at,
+                             .input_count = run->inputs.count };
+    cr_status status = run->op->compose(&call);
+    if (status == CR_OK && cr_failed())
+        status = cr_error_status();
+    if (status == CR_OK)
+        memcpy(run->outputs, call.outputs, sizeof run->outputs);
+    return status;
+}
+
+/* ---- the way in ---- */
+
+static cr_status convert_inputs(const cr_op *op, cr_tensor **inputs, int count)
+{
+    if (op->cast != CR_CAST_NONE && cr_autocast_dtype() != CR_F32 &&
+        autocast_inputs(op, inputs, count) != CR_OK)
+        return cr_error_status();
+    if (op->flags & (CR_OP_PROMOTE | CR_OP_PROMOTE_FLOATING))
+        return promote_all(op, inputs, count);
+    return CR_OK;
+}
+
+static cr_status run_in_frame(struct invocation *run)
+{
+    cr_tensor *few[16];
+    cr_tensor **inputs = few;
+    int count = run->inputs.count;
+    if (count > CR_COUNT_OF(few)) {
+        inputs = cr_alloc_array((size_t)count, sizeof *inputs);
+        if (!inputs)
+            return CR_ERROR_MEMORY;
+    }
+    memcpy(inputs, run->inputs.at, (size_t)count * sizeof *inputs);
+    cr_status status = convert_inputs(run->op, inputs, count);
+    run->inputs.at = inputs;
+    run->inferred.inputs = inputs;
+    if (status == CR_OK)
+        status = run->op->compose ? run_composed(run) : run_primitive(run);
+    if (inputs != few)
+        cr_free(inputs);
+    return status;
+}
+
+cr_status cr_apply_all(const cr_op *op, cr_inputs inputs, const void *attributes,
+                       cr_tensor *outputs[CR_MAX_OUTPUTS])
+{
+    _Alignas(16) char copy[MAX_ATTRIBUTE_BYTES];
+    memset(outputs, 0, CR_MAX_OUTPUTS * sizeof *outputs);
+    if (cr_failed())
+        return cr_error_status();
+    if (check_inputs(op, inputs) != CR_OK)
+        return cr_error_status();
+    if (op->attribute_size > sizeof copy)
+        return cr_error_set(CR_ERROR_ARGUMENT, "%s: attributes of over %zu bytes", op->name,
+                            sizeof copy);
+    if (op->attribute_size)
+        memcpy(copy, attributes, op->attribute_size);
+    struct invocation run = {
+        .op = op,
+        .inputs = inputs,
+        .device = inputs_device(inputs),
+        .output_count = op_output_count(op),
+        .inferred = { .op = op,
+                      .attributes = copy,
+                      .inputs = inputs.at,
+                      .input_count = inputs.count },
+    };
+    cr_frame frame = cr_frame_begin();
+    cr_status status = run_in_frame(&run);
+    if (status == CR_OK)
+        memcpy(outputs, run.outputs, sizeof run.outputs);
+    cr_frame_end_with_all(frame, outputs, CR_MAX_OUTPUTS);
+    if (status == CR_OK && cr_failed()) {
+        memset(outputs, 0, CR_MAX_OUTPUTS * sizeof *outputs);
+        status = cr_error_status();
+    }
+    return status;
+}
+
+cr_tensor *cr_apply(const cr_op *op, cr_inputs inputs, const void *attributes)
+{
+    cr_tensor *outputs[CR_MAX_OUTPUTS];
+    cr_apply_all(op, inputs, attributes, outputs);
+    return outputs[0];
+}

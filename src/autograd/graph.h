@@ -1,0 +1,79 @@
+/* The graph that backward walks: a node for each op that ran with gradients wanted. */
+#ifndef CR_AUTOGRAD_GRAPH_H
+#define CR_AUTOGRAD_GRAPH_H
+
+#include "cresset/autograd.h"
+#include "cresset/op.h"
+#include "tensor/tensor.h"
+
+struct node;
+
+/* Where the gradient of one input goes: to output `index` of a node, to a leaf, or nowhere. */
+struct edge {
+    struct node *node; /* owned */
+    cr_tensor *leaf;   /* owned */
+    int index;
+};
+
+/* A tensor kept for backward, with the version it had. */
+struct saved {
+    cr_tensor *tensor; /* owned; NULL: not saved */
+    unsigned version;
+};
+
+struct grad_hook {
+    struct grad_hook *next;
+    int output; /* of the node */
+    cr_grad_hook function;
+    void *context;
+};
+
+struct node {
+    atomic_int references;
+    const cr_op *op;
+    uint64_t sequence; /* rises in the order of creation, so inputs come before */
+    int input_count;
+    int output_count;
+    bool is_consumed;           /* backward has run and given up what was saved */
+    int scratch;                /* position in the running backward; -1 outside one */
+    struct edge *edges;         /* input_count */
+    struct saved *saved_inputs; /* input_count */
+    cr_tensor_spec *input_specs;
+    void *attributes;
+    struct saved saved_outputs[CR_MAX_OUTPUTS];
+    cr_tensor_spec output_specs[CR_MAX_OUTPUTS];
+    cr_tensor *watched[CR_MAX_OUTPUTS]; /* outputs that keep their gradient; not owned */
+    struct grad_hook *hooks;
+    struct node *next_garbage;
+};
+
+/* A node for an op that is about to record: edges, saved inputs and specs taken from the call.
+ * NULL (with an error) when memory runs out. */
+struct node *node_new(const cr_op *op, const void *attributes, cr_tensor *const *inputs,
+                      int input_count, int output_count);
+
+/* Makes the node the origin of its outputs, saving those that the op asks for. */
+cr_status node_adopt_outputs(struct node *node, cr_tensor *const *outputs);
+
+/* Gives up a reference; nodes that die are freed one after the other, not recursively. */
+void node_release(struct node *node);
+
+/* Gives up what was saved for backward. */
+void node_consume(struct node *node);
+
+/* The spec of a tensor. */
+cr_tensor_spec spec_of(const cr_tensor *tensor);
+
+/* Fails, naming `op` and which gradient or result it is, if a floating tensor has a NaN. */
+cr_status anomaly_check(const cr_op *op, const cr_tensor *tensor, const char *what);
+
+/* The settings that a checkpoint restores for its second run. */
+struct grad_modes {
+    bool grad_enabled;
+    bool is_recomputing;
+    cr_dtype autocast;
+};
+struct grad_modes grad_modes_swap(struct grad_modes modes);
+struct grad_modes grad_modes_now(void);
+
+#endif

@@ -1,0 +1,63 @@
+/* Shape and dtype rules that many ops share. */
+#include "ops/ops.h"
+
+cr_status infer_same(cr_infer_call *call)
+{
+    call->outputs[0].dtype = (cr_dtype)call->inputs[0]->dtype;
+    call->outputs[0].shape = call->inputs[0]->shape;
+    return CR_OK;
+}
+
+cr_status infer_broadcast(cr_infer_call *call)
+{
+    cr_tensor_spec *out = &call->outputs[0];
+    out->shape = call->inputs[0]->shape;
+    for (int i = 1; i < call->input_count; i++) {
+        if (call->inputs[i] &&
+            shape_broadcast(&out->shape, &call->inputs[i]->shape, &out->shape) != CR_OK)
+            return cr_error_status();
+    }
+    out->dtype = promote_tensors(call->inputs, call->input_count);
+    return CR_OK;
+}
+
+cr_status require_floating(const cr_tensor *x, const char *what)
+{
+    if (tensor_is_floating(x))
+        return CR_OK;
+    return cr_error_set(CR_ERROR_DTYPE, "%s must be floating, not %s; convert it with cr_to_dtype",
+                        what, cr_dtype_name((cr_dtype)x->dtype));
+}
+
+cr_status require_ndim(const cr_tensor *x, const char *what, int least, int most)
+{
+    if (x->shape.ndim >= least && x->shape.ndim <= most)
+        return CR_OK;
+    char text[CR_SHAPE_TEXT];
+    cr_shape_format(&x->shape, text, sizeof text);
+    if (least == most)
+        return cr_error_set(CR_ERROR_SHAPE, "%s must have %d dimensions, not shape %s", what, least,
+                            text);
+    return cr_error_set(CR_ERROR_SHAPE, "%s must have %d to %d dimensions, not shape %s", what,
+                        least, most, text);
+}
+
+cr_status normalize_dims(cr_shape *dims, int ndim)
+{
+    bool chosen[CR_MAX_DIMS] = { false };
+    bool all = dims->ndim == 0;
+    for (int i = 0; i < dims->ndim; i++) {
+        int dim = shape_wrap_dim(dims->dim[i], ndim, "dim");
+        if (dim < 0)
+            return cr_error_status();
+        if (chosen[dim])
+            return cr_error_set(CR_ERROR_ARGUMENT, "dim %d is given twice", dim);
+        chosen[dim] = true;
+    }
+    dims->ndim = 0;
+    for (int d = 0; d < ndim; d++) {
+        if (all || chosen[d])
+            dims->dim[dims->ndim++] = d;
+    }
+    return CR_OK;
+}

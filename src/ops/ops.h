@@ -1,0 +1,38 @@
+/* What op files share: the families of the table, and infer functions that many ops have in common.
+ */
+#ifndef CR_OPS_OPS_H
+#define CR_OPS_OPS_H
+
+#include "cresset/autograd.h"
+#include "cresset/ops.h"
+#include "kernels/elementwise/elementwise.h"
+#include "tensor/tensor.h"
+
+/* A family is a list of records that NULL ends; registry.c names them all. */
+#define OP_FAMILY(name) const cr_op *const name[]
+
+extern OP_FAMILY(arithmetic_ops);
+extern OP_FAMILY(copy_ops);
+extern OP_FAMILY(sum_ops);
+extern OP_FAMILY(view_ops);
+
+/* ---- infer ---- */
+
+/* One output of input 0's shape and dtype. */
+cr_status infer_same(cr_infer_call *call);
+
+/* One output of all inputs' broadcast shape and promoted dtype. */
+cr_status infer_broadcast(cr_infer_call *call);
+
+/* ---- checks, for infer ---- */
+
+/* Refuses anything but floating dtypes. */
+cr_status require_floating(const cr_tensor *x, const char *what);
+
+/* Refuses a number of dimensions outside [least, most]. */
+cr_status require_ndim(const cr_tensor *x, const char *what, int least, int most);
+
+/* A list of dims made non-negative, sorted and checked for doubles; none given means all. */
+cr_status normalize_dims(cr_shape *dims, int ndim);
+
+#endif

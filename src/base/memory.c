@@ -31,7 +31,10 @@ uint64_t cr_memory_fail_after(int64_t successes)
 
 void *base_memory_exhausted(size_t size)
 {
-    cr_error_set(CR_ERROR_MEMORY, "out of memory: %zu bytes could not be allocated", size);
+    if (size > PTRDIFF_MAX)
+        cr_error_set(CR_ERROR_MEMORY, "out of memory: more was asked for than can be addressed");
+    else
+        cr_error_set(CR_ERROR_MEMORY, "out of memory: %zu bytes could not be allocated", size);
     return NULL;
 }
 

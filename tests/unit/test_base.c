@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -400,6 +402,52 @@ static void loops_nest(void **state)
     }
 }
 
+/* What ask() answers in a process of its own with this variable set, or unset for NULL. */
+static int ask_with(const char *name, const char *value, int (*ask)(void))
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        unsetenv("CRESSET_THREADS");
+        if (value)
+            setenv(name, value, 1);
+        else
+            unsetenv(name);
+        _exit(ask());
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int ask_isa(void)
+{
+    return (int)cr_cpu_isa();
+}
+
+/* Both tests of the environment run first: a process asks it once and keeps the answer. */
+static void the_environment_can_only_weaken_the_instruction_set(void **state)
+{
+    (void)state;
+    int strongest = ask_with("CRESSET_ISA", NULL, ask_isa);
+    for (int isa = 0; isa < CR_ISA_COUNT; isa++)
+        assert_int_equal(ask_with("CRESSET_ISA", cr_isa_name((cr_isa)isa), ask_isa),
+                         CR_MIN(isa, strongest));
+    assert_int_equal(ask_with("CRESSET_ISA", "abacus", ask_isa), strongest);
+}
+
+static void the_environment_sets_the_threads(void **state)
+{
+    (void)state;
+    int machine = ask_with("OMP_NUM_THREADS", NULL, cr_num_threads);
+    assert_true(machine >= 1);
+    assert_int_equal(ask_with("OMP_NUM_THREADS", "3,2", cr_num_threads), 3);
+    assert_int_equal(ask_with("CRESSET_THREADS", "5", cr_num_threads), 5);
+    assert_int_equal(ask_with("OMP_NUM_THREADS", "-1", cr_num_threads), machine);
+    assert_int_equal(ask_with("OMP_NUM_THREADS", "many", cr_num_threads), machine);
+}
+
 static void the_system_is_described(void **state)
 {
     (void)state;
@@ -444,6 +492,8 @@ static void log_lines_reach_the_sink(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(the_environment_can_only_weaken_the_instruction_set, clear_error),
+        cmocka_unit_test_setup(the_environment_sets_the_threads, clear_error),
         cmocka_unit_test_setup(first_error_sticks, clear_error),
         cmocka_unit_test_setup(long_errors_are_cut_between_characters, clear_error),
         cmocka_unit_test_setup(errors_belong_to_a_thread, clear_error),

@@ -223,13 +223,11 @@ static size_t sequence_length(const unsigned char *s)
     return overlong || surrogate || too_large ? 0 : length;
 }
 
-/* Copies what can be drawn: broken bytes become U+FFFD, control characters spaces; what is too long
- * for a label is cut at a character. */
-static void clean_text(char clean[TEXT_BYTES], const char *string)
+const char *cr_utf8_clean(char *clean, size_t size, const char *string)
 {
     const unsigned char *s = (const unsigned char *)string;
     size_t used = 0;
-    while (*s != '\0' && used + 4 < TEXT_BYTES) {
+    while (*s != '\0' && used + 4 < size) {
         size_t length = sequence_length(s);
         if (length == 0) {
             memcpy(clean + used, "\xEF\xBF\xBD", 3);
@@ -244,6 +242,7 @@ static void clean_text(char clean[TEXT_BYTES], const char *string)
         s += length;
     }
     clean[used] = '\0';
+    return (const char *)s;
 }
 
 static double measure(cairo_t *cairo, const char *clean)
@@ -281,7 +280,7 @@ static void select_font(cr_canvas *canvas, double size, bool bold)
 void cr_canvas_text(cr_canvas *canvas, double x, double y, cr_font font, const char *string)
 {
     char clean[TEXT_BYTES];
-    clean_text(clean, string);
+    cr_utf8_clean(clean, sizeof(clean), string);
     select_font(canvas, font.size, font.bold);
     if (font.limit > 0)
         cut_to_width(canvas->cairo, clean, font.limit);
@@ -299,7 +298,7 @@ void cr_canvas_text(cr_canvas *canvas, double x, double y, cr_font font, const c
 double cr_canvas_text_width(cr_canvas *canvas, double size, const char *string)
 {
     char clean[TEXT_BYTES];
-    clean_text(clean, string);
+    cr_utf8_clean(clean, sizeof(clean), string);
     select_font(canvas, size, false);
     return measure(canvas->cairo, clean);
 }

@@ -8,7 +8,7 @@
 #include "canvas.h"
 #include "cresset/memory.h"
 
-enum { MAX_PLOTTED_CLASSES = 1000, MAX_CELLS_AS_SHAPES = 40 };
+enum { MAX_CELLS_AS_SHAPES = 40 };
 
 static const double MAX_CELL = 140; /* of few classes */
 
@@ -191,7 +191,7 @@ static int natural_height(const cr_plot_confusion_args *args, int width)
     double names = fmin(6.8 * (double)longest, 0.24 * width);
     double matrix = fmin(width - names - 66, MAX_CELL * (double)args->classes);
     bool turned = names > 0.92 * matrix / (double)args->classes;
-    return (int)(cr_canvas_title_height(&args->style) + matrix + (turned ? 0.71 * names : 8) + 76);
+    return (int)(cr_canvas_title_height(&args->style) + matrix + (turned ? 0.71 * names : 8) + 64);
 }
 
 static cr_status draw_confusion(cr_canvas *canvas, const cr_plot_confusion_args *args,
@@ -209,10 +209,10 @@ static cr_status draw_confusion(cr_canvas *canvas, const cr_plot_confusion_args 
 
 cr_status cr_plot_confusion_with(cr_plot_confusion_args args)
 {
-    if (args.matrix == NULL || args.classes < 1 || args.classes > MAX_PLOTTED_CLASSES)
-        return cr_error_set(CR_ERROR_ARGUMENT,
-                            "confusion matrix chart: %lld classes, but there must be 1 to %d",
-                            args.matrix != NULL ? (long long)args.classes : 0, MAX_PLOTTED_CLASSES);
+    if (args.matrix == NULL || args.classes < 1 || args.classes > CR_MAX_DRAWN_CLASSES)
+        return cr_error_set(
+            CR_ERROR_ARGUMENT, "confusion matrix chart: %lld classes, but there must be 1 to %d",
+            args.matrix != NULL ? (long long)args.classes : 0, CR_MAX_DRAWN_CLASSES);
     size_t cells = (size_t)(args.classes * args.classes);
     double *share = cr_alloc_array(cells, sizeof(*share));
     if (share == NULL)

@@ -46,7 +46,26 @@ static cairo_status_t append_bytes(void *text, const unsigned char *data, unsign
     return cr_failed() ? CAIRO_STATUS_WRITE_ERROR : CAIRO_STATUS_SUCCESS;
 }
 
-cr_status cr_plot_picture_png(const cr_plot_picture *picture, cr_text *png)
+/* The picture drawn on a smaller surface; out of memory, cairo gives a surface that says so. */
+static cairo_surface_t *shrunk(cairo_surface_t *picture, int width, int height, int side)
+{
+    int longer = width > height ? width : height;
+    int narrow = (int)((int64_t)width * side / longer);
+    int low = (int)((int64_t)height * side / longer);
+    cairo_surface_t *small =
+        cairo_image_surface_create(CAIRO_FORMAT_RGB24, narrow < 1 ? 1 : narrow, low < 1 ? 1 : low);
+    cairo_t *cairo = cairo_create(small);
+    cairo_scale(cairo, (double)cairo_image_surface_get_width(small) / width,
+                (double)cairo_image_surface_get_height(small) / height);
+    cairo_set_source_surface(cairo, picture, 0, 0);
+    cairo_pattern_set_filter(cairo_get_source(cairo), CAIRO_FILTER_GOOD);
+    cairo_pattern_set_extend(cairo_get_source(cairo), CAIRO_EXTEND_PAD);
+    cairo_paint(cairo);
+    cairo_destroy(cairo);
+    return small;
+}
+
+cr_status cr_picture_png(const cr_plot_picture *picture, int side, cr_text *png)
 {
     uint32_t *rgb = cr_picture_rgb(picture);
     if (rgb == NULL)
@@ -55,6 +74,11 @@ cr_status cr_plot_picture_png(const cr_plot_picture *picture, cr_text *png)
     cairo_surface_t *surface =
         cairo_image_surface_create_for_data((unsigned char *)rgb, CAIRO_FORMAT_RGB24,
                                             picture->width, picture->height, 4 * picture->width);
+    if (picture->width > side || picture->height > side) {
+        cairo_surface_t *small = shrunk(surface, picture->width, picture->height, side);
+        cairo_surface_destroy(surface);
+        surface = small;
+    }
     cairo_status_t status = cairo_surface_write_to_png_stream(surface, append_bytes, png);
     if (status != CAIRO_STATUS_SUCCESS && !cr_failed())
         cr_error_set(CR_ERROR_MEMORY, "picture: writing PNG failed: %s",
@@ -62,6 +86,11 @@ cr_status cr_plot_picture_png(const cr_plot_picture *picture, cr_text *png)
     cairo_surface_destroy(surface);
     cr_free(rgb);
     return cr_error_status();
+}
+
+cr_status cr_plot_picture_png(const cr_plot_picture *picture, cr_text *png)
+{
+    return cr_picture_png(picture, MAX_PICTURE_SIDE, png);
 }
 
 static int caption_lines(const cr_plot_pictures_args *args)

@@ -206,7 +206,7 @@ static void write_score_cells(page *p, const cr_class_scores *scores)
 {
     char support[NUMBER_SIZE];
     number_with_commas(support, scores->support);
-    cr_text_printf(p->html, "<td>%.4f</td><td>%.4f</td><td>%.4f</td><td>%s</td></tr>\n",
+    cr_text_printf(p->html, "<td>%.3f</td><td>%.3f</td><td>%.3f</td><td>%s</td></tr>\n",
                    scores->precision, scores->recall, scores->f1, support);
 }
 
@@ -216,7 +216,7 @@ static void write_average_rows(page *p, const cr_classification_averages *averag
     number_with_commas(support, averages->micro.support);
     cr_text_printf(p->html,
                    "</tbody><tfoot>\n<tr><th scope=\"row\">accuracy</th><td></td><td></td>"
-                   "<td>%.4f</td><td>%s</td></tr>\n",
+                   "<td>%.3f</td><td>%s</td></tr>\n",
                    averages->micro.f1, support);
     cr_text_append(p->html, "<tr><th scope=\"row\">macro avg</th>");
     write_score_cells(p, &averages->macro);

@@ -11,7 +11,8 @@
 extern "C" {
 #endif
 
-/* Makes a leaf record (or not record) what is done with it. Floating dtypes only. Returns tensor. */
+/* Makes a leaf record (or not record) what is done with it. Floating dtypes only. Returns tensor.
+ */
 cr_tensor *cr_set_requires_grad(cr_tensor *tensor, bool requires_grad);
 bool cr_requires_grad(const cr_tensor *tensor);
 bool cr_is_leaf(const cr_tensor *tensor);
@@ -29,7 +30,8 @@ cr_tensor *cr_retain_grad(cr_tensor *tensor);
 cr_tensor *cr_detach(cr_tensor *tensor);
 
 /* Called with each gradient of `tensor` before it goes further; returns the gradient to use instead
- * (or `grad` itself). Hooks run in the order they were added and live as long as the graph or leaf. */
+ * (or `grad` itself). Hooks run in the order they were added and live as long as the graph or leaf.
+ */
 typedef cr_tensor *(*cr_grad_hook)(cr_tensor *grad, void *context);
 cr_status cr_register_hook(cr_tensor *tensor, cr_grad_hook hook, void *context);
 

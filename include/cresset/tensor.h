@@ -46,7 +46,7 @@ typedef enum cr_dtype {
 #define CR_DTYPE_ENUM(name, word, numpy, bytes, kind) CR_##name,
     CR_DTYPE_TABLE(CR_DTYPE_ENUM)
 #undef CR_DTYPE_ENUM
-    CR_DTYPE_COUNT
+        CR_DTYPE_COUNT
 } cr_dtype;
 
 size_t cr_dtype_size(cr_dtype dtype);
@@ -118,7 +118,8 @@ cr_tensor *cr_frame_add(cr_tensor *tensor);
 
 /* ---- what a tensor is ---- */
 
-/* Each of these gives 0, false or an empty shape for NULL. `dim` counts from the end if negative. */
+/* Each of these gives 0, false or an empty shape for NULL. `dim` counts from the end if negative.
+ */
 cr_dtype cr_dtype_of(const cr_tensor *tensor);
 cr_device cr_device_of(const cr_tensor *tensor);
 cr_shape cr_shape_of(const cr_tensor *tensor);
@@ -168,8 +169,8 @@ cr_tensor *cr_from_buffer(const void *data, cr_shape shape, cr_dtype dtype);
 
 /* A tensor over memory of the caller's, which stays his; `release` (may be NULL) is called with
  * `context` when no tensor reads it any more, also when this call fails. */
-cr_tensor *cr_wrap_buffer(void *data, cr_shape shape, cr_dtype dtype, void (*release)(void *context),
-                          void *context);
+cr_tensor *cr_wrap_buffer(void *data, cr_shape shape, cr_dtype dtype,
+                          void (*release)(void *context), void *context);
 
 /* The elements in row-major order, copied to `data`, which must have room for
  * numel * cr_dtype_size bytes; `bytes` is checked against that. */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "autograd/graph.h"
-#include "cresset/ops.h"
+#include "cresset/pointwise.h"
 
 struct walk {
     struct node **nodes;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "autograd/graph.h"
-#include "cresset/ops.h"
+#include "cresset/pointwise.h"
 #include "kernels/elementwise/elementwise.h"
 
 #define MAX_ATTRIBUTE_BYTES 1024
@@ -34,17 +34,10 @@ static cr_status check_inputs(const cr_op *op, cr_inputs inputs)
         return cr_error_set(CR_ERROR_ARGUMENT, "%s: takes %d to %d inputs, not %d", op->name,
                             op->min_inputs, most, inputs.count);
     int required = most < 0 ? inputs.count : op->min_inputs;
-    cr_device device = CR_DEVICE_COUNT;
-    for (int i = 0; i < inputs.count; i++) {
-        if (!inputs.at[i] && i < required)
+    for (int i = 0; i < required; i++) {
+        if (!inputs.at[i])
             return cr_error_set(CR_ERROR_ARGUMENT, "%s: input %d (of %s) is NULL", op->name, i,
                                 op->input_names);
-        if (!inputs.at[i] || inputs.at[i]->is_number)
-            continue;
-        if (device != CR_DEVICE_COUNT && device != (cr_device)inputs.at[i]->device)
-            return cr_error_set(CR_ERROR_ARGUMENT,
-                                "%s: inputs lie on different devices; move them to one", op->name);
-        device = (cr_device)inputs.at[i]->device;
     }
     return CR_OK;
 }
@@ -108,11 +101,13 @@ struct invocation {
     cr_tensor *outputs[CR_MAX_OUTPUTS];
 };
 
+/* One input without data is enough to make the results be without, so that a model can be run for
+ * its shapes on parameters that exist. */
 static cr_device inputs_device(cr_inputs inputs)
 {
     for (int i = 0; i < inputs.count; i++) {
-        if (inputs.at[i] && !inputs.at[i]->is_number)
-            return (cr_device)inputs.at[i]->device;
+        if (inputs.at[i] && inputs.at[i]->device == CR_META)
+            return CR_META;
     }
     return CR_CPU;
 }

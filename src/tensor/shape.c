@@ -70,8 +70,9 @@ int shape_wrap_dim(int64_t dim, int ndim, const char *what)
 {
     int range = CR_MAX(ndim, 1);
     if (dim < -range || dim >= range) {
-        cr_error_set(CR_ERROR_SHAPE, "%s %lld is out of range for a tensor of %d dimensions (use %d to %d)",
-                     what, (long long)dim, ndim, -range, range - 1);
+        cr_error_set(CR_ERROR_SHAPE,
+                     "%s %lld is out of range for a tensor of %d dimensions (use %d to %d)", what,
+                     (long long)dim, ndim, -range, range - 1);
         return -1;
     }
     return (int)(dim < 0 ? dim + range : dim);
@@ -86,12 +87,12 @@ cr_status shape_broadcast(const cr_shape *a, const cr_shape *b, cr_shape *result
         if (size_a != size_b && size_a != 1 && size_b != 1) {
             char text_a[CR_SHAPE_TEXT];
             char text_b[CR_SHAPE_TEXT];
-            return cr_error_set(CR_ERROR_SHAPE,
-                                "shapes %s and %s do not broadcast: sizes %lld and %lld at dimension "
-                                "-%d must be equal or 1",
-                                cr_shape_format(a, text_a, sizeof text_a),
-                                cr_shape_format(b, text_b, sizeof text_b), (long long)size_a,
-                                (long long)size_b, i);
+            return cr_error_set(
+                CR_ERROR_SHAPE,
+                "shapes %s and %s do not broadcast: sizes %lld and %lld at dimension "
+                "-%d must be equal or 1",
+                cr_shape_format(a, text_a, sizeof text_a),
+                cr_shape_format(b, text_b, sizeof text_b), (long long)size_a, (long long)size_b, i);
         }
         wide.dim[wide.ndim - i] = size_a == 1 ? size_b : size_a;
     }
@@ -104,8 +105,8 @@ cr_status shape_check(const cr_shape *shape, cr_dtype dtype, size_t *bytes)
     if ((unsigned)dtype >= CR_DTYPE_COUNT)
         return cr_error_set(CR_ERROR_DTYPE, "%d is not a dtype", (int)dtype);
     if (shape->ndim < 0 || shape->ndim > CR_MAX_DIMS)
-        return cr_error_set(CR_ERROR_SHAPE, "a tensor has at most %d dimensions, not %d", CR_MAX_DIMS,
-                            shape->ndim);
+        return cr_error_set(CR_ERROR_SHAPE, "a tensor has at most %d dimensions, not %d",
+                            CR_MAX_DIMS, shape->ndim);
     size_t total = cr_dtype_size(dtype);
     size_t count = 1;
     bool fits = true;

@@ -52,8 +52,8 @@ CR_INLINE int64_t to_integer(double value)
 /* X(to, from) for every from. */
 #define FOR_EACH_SOURCE(X, to)                                                                     \
     X(to, F32)                                                                                     \
-    X(to, F64) X(to, BF16) X(to, F16) X(to, I64) X(to, I32) X(to, I16) X(to, I8) X(to, U8)         \
-        X(to, BOOL)
+    X(to, F64)                                                                                     \
+    X(to, BF16) X(to, F16) X(to, I64) X(to, I32) X(to, I16) X(to, I8) X(to, U8) X(to, BOOL)
 
 FOR_EACH_SOURCE(CONVERT_LOOP, F32)
 FOR_EACH_SOURCE(CONVERT_LOOP, F64)

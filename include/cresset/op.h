@@ -157,6 +157,8 @@ typedef struct cr_inputs {
     ((cr_inputs){ (int)(sizeof((cr_tensor *[]){ __VA_ARGS__ }) / sizeof(cr_tensor *)),             \
                   (cr_tensor *[]){ __VA_ARGS__ } })
 
+#define CR_NO_INPUTS ((cr_inputs){ 0, NULL })
+
 /* Runs an op and returns output 0, owned by the frame; NULL on failure. `attributes` points to the
  * op's attribute struct (NULL if it has none) and is copied. */
 cr_tensor *cr_apply(const cr_op *op, cr_inputs inputs, const void *attributes);

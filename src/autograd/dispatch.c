@@ -274,7 +274,8 @@ static cr_status run_in_frame(struct invocation *run)
         if (!inputs)
             return CR_ERROR_MEMORY;
     }
-    memcpy(inputs, run->inputs.at, (size_t)count * sizeof *inputs);
+    if (count)
+        memcpy(inputs, run->inputs.at, (size_t)count * sizeof *inputs);
     cr_status status = convert_inputs(run->op, inputs, count);
     run->inputs.at = inputs;
     run->inferred.inputs = inputs;

@@ -15,6 +15,9 @@ extern OP_FAMILY(arithmetic_ops);
 extern OP_FAMILY(copy_ops);
 extern OP_FAMILY(sum_ops);
 extern OP_FAMILY(view_ops);
+extern OP_FAMILY(axis_ops);
+extern OP_FAMILY(slice_ops);
+extern OP_FAMILY(join_ops);
 
 /* ---- infer ---- */
 

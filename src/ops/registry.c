@@ -8,6 +8,9 @@ static const cr_op *const *const families[] = {
     copy_ops,
     sum_ops,
     view_ops,
+    axis_ops,
+    slice_ops,
+    join_ops,
 };
 
 int cr_op_count(void)

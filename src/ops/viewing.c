@@ -1,4 +1,5 @@
-/* Views over the same storage: view, reshape and expand. */
+/* Views of all elements under another shape: view, reshape, expand, and the same by the shape of
+ * another tensor. */
 #include "ops/ops.h"
 
 struct shape_attributes {
@@ -186,4 +187,88 @@ cr_tensor *cr_expand(cr_tensor *x, cr_shape shape)
     return cr_apply(&expand_op, CR_INPUTS(x), &(struct shape_attributes){ shape });
 }
 
-OP_FAMILY(view_ops) = { &view_op, &reshape_op, &expand_op, NULL };
+static cr_status broadcast_to_compose(cr_compose_call *call)
+{
+    const struct shape_attributes *attributes = call->attributes;
+    call->outputs[0] = cr_expand(call->inputs[0], attributes->shape);
+    return CR_OK;
+}
+
+static const cr_op broadcast_to_op = {
+    .name = "broadcast_to",
+    .summary = "the same as expand",
+    .input_names = "x",
+    .attributes = shape_table,
+    .attribute_size = sizeof(struct shape_attributes),
+    .min_inputs = 1,
+    .compose = broadcast_to_compose,
+};
+
+cr_tensor *cr_broadcast_to(cr_tensor *x, cr_shape shape)
+{
+    return cr_apply(&broadcast_to_op, CR_INPUTS(x), &(struct shape_attributes){ shape });
+}
+
+/* ---- by the shape of another tensor ---- */
+
+static cr_status view_as_compose(cr_compose_call *call)
+{
+    call->outputs[0] = cr_view(call->inputs[0], call->inputs[1]->shape);
+    return CR_OK;
+}
+
+static const cr_op view_as_op = {
+    .name = "view_as",
+    .summary = "view, to the shape of another tensor",
+    .input_names = "x other",
+    .min_inputs = 2,
+    .compose = view_as_compose,
+};
+
+cr_tensor *cr_view_as(cr_tensor *x, cr_tensor *other)
+{
+    return cr_apply(&view_as_op, CR_INPUTS(x, other), NULL);
+}
+
+static cr_status reshape_as_compose(cr_compose_call *call)
+{
+    call->outputs[0] = cr_reshape(call->inputs[0], call->inputs[1]->shape);
+    return CR_OK;
+}
+
+static const cr_op reshape_as_op = {
+    .name = "reshape_as",
+    .summary = "reshape, to the shape of another tensor",
+    .input_names = "x other",
+    .min_inputs = 2,
+    .compose = reshape_as_compose,
+};
+
+cr_tensor *cr_reshape_as(cr_tensor *x, cr_tensor *other)
+{
+    return cr_apply(&reshape_as_op, CR_INPUTS(x, other), NULL);
+}
+
+static cr_status expand_as_compose(cr_compose_call *call)
+{
+    call->outputs[0] = cr_expand(call->inputs[0], call->inputs[1]->shape);
+    return CR_OK;
+}
+
+static const cr_op expand_as_op = {
+    .name = "expand_as",
+    .summary = "expand, to the shape of another tensor",
+    .input_names = "x other",
+    .min_inputs = 2,
+    .compose = expand_as_compose,
+};
+
+cr_tensor *cr_expand_as(cr_tensor *x, cr_tensor *other)
+{
+    return cr_apply(&expand_as_op, CR_INPUTS(x, other), NULL);
+}
+
+OP_FAMILY(view_ops) = {
+    &view_op,    &reshape_op,    &expand_op,    &broadcast_to_op,
+    &view_as_op, &reshape_as_op, &expand_as_op, NULL,
+};

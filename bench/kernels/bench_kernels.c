@@ -1,11 +1,11 @@
 /* Speed of the matrix product and convolution kernels: a line for each shape with the best time of
  * several runs and GFLOP/s. Usage: bench_kernels [gemm|conv] [part of a name]. */
-#include "kernels/gemm/gemm.h"
+#include "kernels/conv/conv.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define RUNS        7
+#define RUNS        5
 #define RUN_SECONDS 0.02
 
 static void *filled(size_t count)
@@ -106,6 +106,94 @@ static void bench_gemm(const gemm_case *c)
     cr_buffer_free(a, (size_t)(c->m * c->k) * sizeof(float));
 }
 
+/* ---- convolutions ---- */
+
+typedef struct conv_case {
+    const char *name;
+    int64_t batch, in, out, size, kernel, stride, padding, groups;
+} conv_case;
+
+static const conv_case conv_cases[] = {
+    { "convnet conv1", 128, 1, 32, 28, 3, 1, 1, 1 },
+    { "convnet conv2", 128, 32, 64, 28, 3, 1, 1, 1 },
+    { "resnet18 stem", 128, 1, 64, 28, 3, 1, 1, 1 },
+    { "resnet18 layer1", 128, 64, 64, 28, 3, 1, 1, 1 },
+    { "resnet18 layer2.0", 128, 64, 128, 28, 3, 2, 1, 1 },
+    { "resnet18 layer2", 128, 128, 128, 14, 3, 1, 1, 1 },
+    { "resnet18 layer3", 128, 256, 256, 7, 3, 1, 1, 1 },
+    { "resnet18 layer4.0", 128, 256, 512, 7, 3, 2, 1, 1 },
+    { "resnet18 layer4", 128, 512, 512, 4, 3, 1, 1, 1 },
+    { "resnet34 stem", 16, 3, 64, 224, 7, 2, 3, 1 },
+    { "resnet34 layer1", 16, 64, 64, 56, 3, 1, 1, 1 },
+    { "resnet34 layer2.0", 16, 64, 128, 56, 3, 2, 1, 1 },
+    { "resnet34 layer2 down", 16, 64, 128, 56, 1, 2, 0, 1 },
+    { "resnet34 layer2", 16, 128, 128, 28, 3, 1, 1, 1 },
+    { "resnet34 layer3", 16, 256, 256, 14, 3, 1, 1, 1 },
+    { "resnet34 layer4", 16, 512, 512, 7, 3, 1, 1, 1 },
+    { "resnet50 1x1", 16, 256, 64, 56, 1, 1, 0, 1 },
+    { "depthwise", 16, 96, 96, 56, 3, 1, 1, 96 },
+};
+
+typedef struct conv_run {
+    cr_conv conv;
+    void *input, *weight, *output, *workspace;
+} conv_run;
+
+static void call_forward(void *context)
+{
+    conv_run *r = context;
+    cr_conv_forward(&r->conv, r->input, r->weight, NULL, r->output, r->workspace);
+}
+
+static void call_data(void *context)
+{
+    conv_run *r = context;
+    cr_conv_backward_data(&r->conv, r->output, r->weight, NULL, r->input, r->workspace);
+}
+
+static void call_weight(void *context)
+{
+    conv_run *r = context;
+    cr_conv_backward_weight(&r->conv, r->input, r->output, r->weight, r->workspace);
+}
+
+static void bench_conv(const conv_case *c)
+{
+    int64_t size = (c->size + 2 * c->padding - c->kernel) / c->stride + 1;
+    conv_run run = { .conv = { .batch = c->batch,
+                               .in_channels = c->in,
+                               .out_channels = c->out,
+                               .groups = c->groups,
+                               .input = { 1, c->size, c->size },
+                               .kernel = { 1, c->kernel, c->kernel },
+                               .output = { 1, size, size },
+                               .stride = { 1, c->stride, c->stride },
+                               .padding = { 0, c->padding, c->padding },
+                               .dilation = { 1, 1, 1 } } };
+    size_t inputs = (size_t)(c->batch * c->in * c->size * c->size);
+    size_t weights = (size_t)(c->out * c->in / c->groups * c->kernel * c->kernel);
+    size_t outputs = (size_t)(c->batch * c->out * size * size);
+    size_t bytes = cr_conv_forward_workspace(&run.conv);
+    bytes = CR_MAX(bytes, cr_conv_backward_data_workspace(&run.conv));
+    bytes = CR_MAX(bytes, cr_conv_backward_weight_workspace(&run.conv));
+    run.input = filled(inputs);
+    run.weight = filled(weights);
+    run.output = filled(outputs);
+    run.workspace = cr_buffer_alloc(bytes);
+    double flops = 2.0 * (double)outputs * (double)weights / (double)c->out;
+    static void (*const calls[])(void *) = { call_forward, call_data, call_weight };
+    static const char *const words[] = { "forward", "data", "weight" };
+    for (int way = 0; way < 3 && run.input && run.weight && run.output && run.workspace; way++) {
+        char name[64];
+        snprintf(name, sizeof(name), "%s %s", c->name, words[way]);
+        report(name, flops, best_seconds(calls[way], &run));
+    }
+    cr_buffer_free(run.workspace, bytes);
+    cr_buffer_free(run.output, outputs * sizeof(float));
+    cr_buffer_free(run.weight, weights * sizeof(float));
+    cr_buffer_free(run.input, inputs * sizeof(float));
+}
+
 int main(int count, char **arguments)
 {
     const char *family = count > 1 ? arguments[1] : "";
@@ -114,5 +202,8 @@ int main(int count, char **arguments)
     for (int i = 0; i < CR_COUNT_OF(gemm_cases); i++)
         if (strcmp(family, "conv") != 0 && strstr(gemm_cases[i].name, part))
             bench_gemm(&gemm_cases[i]);
+    for (int i = 0; i < CR_COUNT_OF(conv_cases); i++)
+        if (strcmp(family, "gemm") != 0 && strstr(conv_cases[i].name, part))
+            bench_conv(&conv_cases[i]);
     return 0;
 }

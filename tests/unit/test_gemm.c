@@ -71,7 +71,9 @@ static double activated(double x, const cr_epilogue *e)
 
 static int64_t position(const cr_gemm *g, int64_t batch, int64_t i, int64_t j)
 {
-    int64_t column = g->c_block ? j / g->c_block * g->c_block_stride + j % g->c_block : j;
+    int64_t apart = CR_MAX(g->c_column_stride, 1);
+    int64_t column =
+        g->c_block ? j / g->c_block * g->c_block_stride + j % g->c_block * apart : j * apart;
     return batch * g->c_batch_stride + i * g->c_stride + column;
 }
 
@@ -193,6 +195,12 @@ static void random_product(cr_gemm_type type, int64_t largest, bool twice)
         g.c_stride = g.c_block;
         g.c_block_stride = g.m * g.c_block + 1;
         elements = CR_DIV_UP(g.n, g.c_block) * g.c_block_stride;
+    }
+    if (draw(0, 9) == 0) {
+        g.c_column_stride = 2;
+        g.c_stride *= 2;
+        g.c_block_stride *= 2;
+        elements *= 2;
     }
     g.c_batch_stride = elements;
     elements *= batch;

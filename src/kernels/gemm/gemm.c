@@ -38,7 +38,7 @@ cr_isa cr_gemm_isa(void)
     return chosen_isa == CR_ISA_COUNT ? cr_cpu_isa() : chosen_isa;
 }
 
-static const cr_gemm_kernels *kernels_of(cr_gemm_type type)
+const cr_gemm_kernels *cr_gemm_kernels_of(cr_gemm_type type)
 {
     switch (cr_gemm_isa()) {
 #ifdef CR_HAVE_AVX512
@@ -105,7 +105,7 @@ static void plan_blocks(plan *p, const cr_gemm *g)
     int64_t wanted = CR_MIN(CR_MAX(macs / MACS_PER_TASK, 1), TASKS_WANTED);
 
     p->panel_rows = CR_DIV_UP(g->m, CR_DIV_UP(g->m, (int64_t)kernels->tile_rows));
-    p->k_block = even_block(g->k, l1 * 3 / 4 / (tile * element), 8);
+    p->k_block = even_block(g->k, CR_MIN(l1 * 3 / 4 / (tile * element), CR_GEMM_K_MAX), 8);
     int64_t side = l2 * 3 / 8 / (p->k_block * element);
     p->m_block = even_block(g->m, side, p->panel_rows);
     p->n_block = even_block(g->n, side, tile);
@@ -146,9 +146,9 @@ static bool is_few_rows(const cr_gemm *g)
 
 static plan make_plan(const cr_gemm *g)
 {
-    plan p = { .kernels = kernels_of(g->type), .batch = CR_MAX(g->batch, 1) };
+    plan p = { .kernels = cr_gemm_kernels_of(g->type), .batch = CR_MAX(g->batch, 1) };
     p.few_rows = is_few_rows(g);
-    if (p.few_rows || g->k <= 0)
+    if (p.few_rows || g->m <= 0 || g->n <= 0 || g->k <= 0)
         return p;
     plan_blocks(&p, g);
     int64_t element = p.kernels->element;
@@ -165,10 +165,13 @@ static plan make_plan(const cr_gemm *g)
     return p;
 }
 
-/* A product with one column is the transposed product with one row. */
-static cr_gemm as_row(const cr_gemm *g)
+/* The product with its defaults filled in; one with a single column becomes the transposed product
+ * with a single row. */
+static cr_gemm normalised(const cr_gemm *g)
 {
     cr_gemm row = *g;
+    if (row.c_column_stride == 0)
+        row.c_column_stride = 1;
     if (g->n == 1 && g->m > 1 && g->c_stride == 1 && !g->c_block) {
         row.m = 1;
         row.n = g->m;
@@ -183,7 +186,7 @@ static cr_gemm as_row(const cr_gemm *g)
 
 size_t cr_gemm_workspace(const cr_gemm *product)
 {
-    const cr_gemm g = as_row(product);
+    const cr_gemm g = normalised(product);
     plan p = make_plan(&g);
     return p.flags + (size_t)p.slots * (p.slot_a + p.slot_b) + p.shared +
            (size_t)p.batch * (size_t)p.splits * p.partial;
@@ -301,8 +304,12 @@ static int64_t c_offset(const cr_gemm *g, int64_t batch, int64_t row, int64_t co
 {
     int64_t offset = batch * g->c_batch_stride + row * g->c_stride;
     if (!g->c_block)
-        return offset + column;
-    return offset + column / g->c_block * g->c_block_stride + column % g->c_block;
+        return offset + column * g->c_column_stride;
+    int64_t block = column / g->c_block;
+    offset += column % g->c_block * g->c_column_stride;
+    if (g->c_block_place)
+        return offset + g->c_block_place(g->c_context, block);
+    return offset + block * g->c_block_stride;
 }
 
 static bool has_epilogue(const cr_epilogue *e)
@@ -328,11 +335,13 @@ static void finish(const run *r, int64_t batch, int64_t row, int64_t rows, int64
                              .sum_stride = sum_stride,
                              .c = (char *)g->c + offset * element,
                              .c_stride = g->c_stride,
+                             .c_column_stride = g->c_column_stride,
                              .accumulate = accumulate,
                              .alpha = g->alpha };
         if (last) {
             f.epilogue = g->epilogue;
-            f.epilogue.row_bias = moved(g->epilogue.row_bias, row, element);
+            f.epilogue.row_bias =
+                moved(g->epilogue.row_bias, batch * g->bias_batch_stride + row, element);
             f.epilogue.column_bias = moved(g->epilogue.column_bias, j, element);
             f.epilogue.residual = moved(g->epilogue.residual, offset, element);
         }
@@ -355,8 +364,8 @@ static void run_tile(const run *r, const tile_job *t)
         return;
     }
     bool accumulate = g->accumulate || !t->first;
-    bool whole =
-        t->columns == width && (!g->c_block || t->column % g->c_block + t->columns <= g->c_block);
+    bool whole = t->columns == width && g->c_column_stride == 1 &&
+                 (!g->c_block || t->column % g->c_block + t->columns <= g->c_block);
     if (whole && g->alpha == 1 && !(t->last && has_epilogue(&g->epilogue))) {
         char *to =
             (char *)g->c + c_offset(g, t->batch, t->row, t->column) * (int64_t)kernels->element;
@@ -479,7 +488,7 @@ static void run_few_rows(int64_t begin, int64_t end, void *context)
         const void *a = moved(g->a.data, batch * g->a.batch_stride, kernels->element);
         const void *b =
             moved(g->b.data, batch * g->b.batch_stride + column * g->b.stride, kernels->element);
-        if (g->b.k_stride == 1 && g->a.k_stride == 1 && g->k > 1)
+        if (g->b.stride != 1)
             kernels->dot(g->m, columns, g->k, a, g->a.stride, b, g->b.stride, sum,
                          FEW_ROWS_COLUMNS);
         else
@@ -528,7 +537,7 @@ void cr_gemm_run(const cr_gemm *product, void *workspace)
 {
     if (product->m <= 0 || product->n <= 0 || product->batch < 0)
         return;
-    const cr_gemm g = as_row(product);
+    const cr_gemm g = normalised(product);
     run r = { .product = &g, .plan = make_plan(&g) };
     if (g.k <= 0) {
         cr_parallel_for(r.plan.batch * g.m, CR_MAX((1 << 16) / g.n, 1), run_empty, &r);

@@ -35,6 +35,9 @@ typedef struct cr_epilogue {
     float slope;
 } cr_epilogue;
 
+/* A packer is never asked for more steps of k at once. */
+#define CR_GEMM_K_MAX 512
+
 /* Writes a panel of an operand: for p in [0, k_count), `width` elements of which the first `count`
  * are rows (of A) or columns (of B) first … first + count - 1 at k index k_first + p, and the rest
  * are zero. `batch` is the index of the product in a batch. */
@@ -53,9 +56,10 @@ typedef struct cr_gemm_operand {
     const void *context;
 } cr_gemm_operand;
 
-/* A product, or a batch of them. Columns of C are contiguous; column j of row i lies at
- * i * c_stride + j, or, where c_block is not 0, at i * c_stride + (j / c_block) * c_block_stride +
- * j % c_block (so that the images of a batch can be the columns of one product). */
+/* A product, or a batch of them. Column j of row i of C lies at i * c_stride + j * c_column_stride,
+ * or, where c_block is not 0, at i * c_stride + place(j / c_block) + (j % c_block) *
+ * c_column_stride, where place(block) is block * c_block_stride, or what c_block_place says (so
+ * that the images of a batch, or every other pixel of them, can be the columns of one product). */
 typedef struct cr_gemm {
     cr_gemm_type type;
     int64_t m, n, k;
@@ -65,8 +69,12 @@ typedef struct cr_gemm {
     cr_gemm_operand a, b;
     void *c;
     int64_t c_stride;
+    int64_t c_column_stride; /* 0 means 1 */
     int64_t c_block, c_block_stride;
+    int64_t (*c_block_place)(const void *context, int64_t block);
+    const void *c_context;
     int64_t c_batch_stride;
+    int64_t bias_batch_stride; /* of row_bias */
     cr_epilogue epilogue;
 } cr_gemm;
 
@@ -104,7 +112,7 @@ typedef struct cr_gemm_finish {
     const void *sum;
     int64_t sum_stride;
     void *c;
-    int64_t c_stride;
+    int64_t c_stride, c_column_stride;
     bool accumulate;
     double alpha;
     cr_epilogue epilogue; /* its pointers moved to the tile's first row and column */
@@ -137,6 +145,8 @@ typedef struct cr_gemm_kernels {
 extern const cr_gemm_kernels cr_gemm_kernels_portable[CR_GEMM_TYPE_COUNT];
 extern const cr_gemm_kernels cr_gemm_kernels_avx2[CR_GEMM_TYPE_COUNT];
 extern const cr_gemm_kernels cr_gemm_kernels_avx512[CR_GEMM_TYPE_COUNT];
+
+const cr_gemm_kernels *cr_gemm_kernels_of(cr_gemm_type type);
 
 /* The instruction set in use: cr_cpu_isa(), or for tests the weaker one set by cr_gemm_use_isa
  * (CR_ISA_COUNT restores the default; not while another thread computes). */

@@ -1,0 +1,370 @@
+/* The driver of convolution: states forward and both gradients as matrix products whose packers
+ * read images, and runs depthwise convolutions by their own loops. */
+#include "kernels/conv/conv.h"
+
+#include <string.h>
+
+#define ELEMENTS_PER_PART (1 << 14) /* of a loop over channels */
+
+static const cr_conv_kernels *kernels_of(cr_gemm_type type)
+{
+    switch (cr_gemm_isa()) {
+#ifdef CR_HAVE_AVX512
+    case CR_ISA_AVX512:
+    case CR_ISA_AVX512_BF16:
+        return &cr_conv_kernels_avx512[type];
+#endif
+#ifdef CR_HAVE_AVX2
+    case CR_ISA_AVX2:
+        return &cr_conv_kernels_avx2[type];
+#endif
+    default:
+        return &cr_conv_kernels_portable[type];
+    }
+}
+
+static int64_t volume(const int64_t size[CR_CONV_DIMS])
+{
+    return size[0] * size[1] * size[2];
+}
+
+static bool is_depthwise(const cr_conv *c)
+{
+    return c->groups > 1 && c->in_channels == c->groups;
+}
+
+static int64_t group_in(const cr_conv *c)
+{
+    return c->in_channels / c->groups;
+}
+
+static int64_t group_out(const cr_conv *c)
+{
+    return c->out_channels / c->groups;
+}
+
+/* ---- depthwise ---- */
+
+static void depthwise_forward(int64_t begin, int64_t end, void *context)
+{
+    const cr_depthwise *call = context;
+    kernels_of(call->conv->type)->depthwise_forward(call, begin, end);
+}
+
+static void depthwise_data(int64_t begin, int64_t end, void *context)
+{
+    const cr_depthwise *call = context;
+    kernels_of(call->conv->type)->depthwise_data(call, begin, end);
+}
+
+static void depthwise_weight(int64_t begin, int64_t end, void *context)
+{
+    const cr_depthwise *call = context;
+    kernels_of(call->conv->type)->depthwise_weight(call, begin, end);
+}
+
+/* How many of `count` planes of `work` elements one part of a loop takes. */
+static int64_t part_of(int64_t work)
+{
+    return CR_MAX(ELEMENTS_PER_PART / CR_MAX(work, 1), 1);
+}
+
+/* ---- forward ---- */
+
+static cr_patches forward_patches(const cr_conv *c, const void *input)
+{
+    int64_t in = volume(c->input);
+    cr_patches p = { .source = input,
+                     .batch_stride = c->in_channels * in,
+                     .channel_stride = in,
+                     .group_stride = group_in(c) * in,
+                     .kernels = cr_gemm_kernels_of(c->type) };
+    for (int d = 0; d < CR_CONV_DIMS; d++) {
+        p.grid[d] = c->output[d];
+        p.step[d] = c->stride[d];
+        p.size[d] = c->input[d];
+        p.taps[d] = c->kernel[d];
+        p.origin[d] = -c->padding[d];
+        p.tap_step[d] = c->dilation[d];
+    }
+    return p;
+}
+
+/* Rows are the output channels of a group, columns the positions of all images. */
+static cr_gemm forward_product(const cr_conv *c, const cr_patches *patches, const void *weight,
+                               const cr_epilogue *epilogue, void *output)
+{
+    int64_t out = volume(c->output), k = group_in(c) * volume(c->kernel);
+    cr_gemm g = { .type = c->type,
+                  .m = group_out(c),
+                  .n = c->batch * out,
+                  .k = k,
+                  .batch = c->groups,
+                  .alpha = 1,
+                  .c = output,
+                  .c_stride = out,
+                  .c_block = out,
+                  .c_block_stride = c->out_channels * out,
+                  .c_batch_stride = group_out(c) * out,
+                  .bias_batch_stride = group_out(c) };
+    g.a = (cr_gemm_operand){
+        .data = weight, .stride = k, .k_stride = 1, .batch_stride = group_out(c) * k
+    };
+    g.b = (cr_gemm_operand){ .packer = kernels_of(c->type)->pack_patches, .context = patches };
+    if (epilogue)
+        g.epilogue = *epilogue;
+    return g;
+}
+
+size_t cr_conv_forward_workspace(const cr_conv *conv)
+{
+    if (is_depthwise(conv))
+        return 0;
+    cr_patches patches = forward_patches(conv, NULL);
+    cr_gemm g = forward_product(conv, &patches, NULL, NULL, NULL);
+    return cr_gemm_workspace(&g);
+}
+
+void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
+                     const cr_epilogue *epilogue, void *output, void *workspace)
+{
+    if (is_depthwise(conv)) {
+        cr_depthwise call = {
+            .conv = conv, .input = input, .weight = weight, .result = output, .epilogue = epilogue
+        };
+        cr_parallel_for(conv->batch * conv->out_channels, part_of(volume(conv->output)),
+                        depthwise_forward, &call);
+        return;
+    }
+    cr_patches patches = forward_patches(conv, input);
+    cr_gemm g = forward_product(conv, &patches, weight, epilogue, output);
+    cr_gemm_run(&g, workspace);
+}
+
+/* ---- gradient of the input ---- */
+
+/* One phase of the stride: the input positions phase, phase + stride, … of each dimension, which
+ * read the same taps of the kernel. A tap t of the phase is tap first + t * step of the kernel. */
+typedef struct phase {
+    int64_t start[CR_CONV_DIMS];
+    cr_patches patches;
+    cr_weight_taps weight;
+    const cr_conv *conv;
+} phase;
+
+static int64_t phase_count(const cr_conv *c)
+{
+    return volume(c->stride);
+}
+
+static int64_t remainder_of(int64_t a, int64_t b)
+{
+    int64_t rest = a % b;
+    return rest < 0 ? rest + b : rest;
+}
+
+/* Input position q * stride + start reads output position (q * stride + start + padding - t *
+ * dilation) / stride for the taps t that make this whole. These are first, first + step, …; there
+ * may be none. */
+static void set_phase_dim(const cr_conv *c, int d, phase *p)
+{
+    int64_t stride = c->stride[d], reach = p->start[d] + c->padding[d];
+    int64_t first = 0, step = 1;
+    while (first < stride && remainder_of(reach - first * c->dilation[d], stride) != 0)
+        first++;
+    while (step * c->dilation[d] % stride != 0)
+        step++;
+    bool none = first >= c->kernel[d] || first == stride;
+    p->weight.first[d] = first;
+    p->weight.step[d] = step;
+    p->weight.taps[d] = none ? 0 : CR_DIV_UP(c->kernel[d] - first, step);
+    p->patches.taps[d] = p->weight.taps[d];
+    p->patches.grid[d] =
+        c->input[d] > p->start[d] ? CR_DIV_UP(c->input[d] - p->start[d], stride) : 0;
+    p->patches.step[d] = 1;
+    p->patches.size[d] = c->output[d];
+    p->patches.origin[d] = none ? 0 : (reach - first * c->dilation[d]) / stride;
+    p->patches.tap_step[d] = -(step * c->dilation[d] / stride);
+}
+
+static phase make_phase(const cr_conv *c, int64_t index, const void *output, const void *weight)
+{
+    int64_t out = volume(c->output), taps = volume(c->kernel);
+    phase p = { .conv = c };
+    p.patches = (cr_patches){ .source = output,
+                              .batch_stride = c->out_channels * out,
+                              .channel_stride = out,
+                              .group_stride = group_out(c) * out,
+                              .kernels = cr_gemm_kernels_of(c->type) };
+    p.weight = (cr_weight_taps){ .weight = weight,
+                                 .channel_stride = group_in(c) * taps,
+                                 .row_stride = taps,
+                                 .group_stride = group_out(c) * group_in(c) * taps };
+    int64_t tap_stride = 1;
+    for (int d = CR_CONV_DIMS - 1; d >= 0; d--) {
+        p.start[d] = index % c->stride[d];
+        index /= c->stride[d];
+        p.weight.tap_stride[d] = tap_stride;
+        tap_stride *= c->kernel[d];
+        set_phase_dim(c, d, &p);
+    }
+    return p;
+}
+
+/* Where row `block` of a phase's grid, counted through the images, lies in the input. */
+static int64_t phase_row(const void *context, int64_t block)
+{
+    const phase *p = context;
+    const cr_conv *c = p->conv;
+    int64_t y = block % p->patches.grid[1];
+    block /= p->patches.grid[1];
+    int64_t z = block % p->patches.grid[0], image = block / p->patches.grid[0];
+    z = z * c->stride[0] + p->start[0];
+    y = y * c->stride[1] + p->start[1];
+    return image * c->in_channels * volume(c->input) + (z * c->input[1] + y) * c->input[2] +
+           p->start[2];
+}
+
+/* Rows are the input channels of a group, columns the phase's positions in all images. */
+static cr_gemm phase_product(const phase *p, const cr_epilogue *epilogue, void *input)
+{
+    const cr_conv *c = p->conv;
+    int64_t in = volume(c->input);
+    cr_gemm g = { .type = c->type,
+                  .m = group_in(c),
+                  .n = c->batch * volume(p->patches.grid),
+                  .k = group_out(c) * volume(p->patches.taps),
+                  .batch = c->groups,
+                  .alpha = 1,
+                  .c = input,
+                  .c_stride = in,
+                  .c_column_stride = c->stride[2],
+                  .c_block = in,
+                  .c_block_stride = c->in_channels * in,
+                  .c_batch_stride = group_in(c) * in,
+                  .bias_batch_stride = group_in(c) };
+    if (phase_count(c) > 1) {
+        g.c_block = p->patches.grid[2];
+        g.c_block_place = phase_row;
+        g.c_context = p;
+    }
+    const cr_conv_kernels *kernels = kernels_of(c->type);
+    g.a = (cr_gemm_operand){ .packer = kernels->pack_weight, .context = &p->weight };
+    g.b = (cr_gemm_operand){ .packer = kernels->pack_patches, .context = &p->patches };
+    if (epilogue)
+        g.epilogue = *epilogue;
+    return g;
+}
+
+size_t cr_conv_backward_data_workspace(const cr_conv *conv)
+{
+    size_t most = 0;
+    if (is_depthwise(conv))
+        return 0;
+    for (int64_t i = 0; i < phase_count(conv); i++) {
+        phase p = make_phase(conv, i, NULL, NULL);
+        cr_gemm g = phase_product(&p, NULL, NULL);
+        size_t size = cr_gemm_workspace(&g);
+        most = CR_MAX(most, size);
+    }
+    return most;
+}
+
+void cr_conv_backward_data(const cr_conv *conv, const void *output, const void *weight,
+                           const cr_epilogue *epilogue, void *input, void *workspace)
+{
+    if (is_depthwise(conv)) {
+        cr_depthwise call = {
+            .conv = conv, .output = output, .weight = weight, .result = input, .epilogue = epilogue
+        };
+        cr_parallel_for(conv->batch * conv->in_channels, part_of(volume(conv->input)),
+                        depthwise_data, &call);
+        return;
+    }
+    for (int64_t i = 0; i < phase_count(conv); i++) {
+        phase p = make_phase(conv, i, output, weight);
+        cr_gemm g = phase_product(&p, epilogue, input);
+        cr_gemm_run(&g, workspace);
+    }
+}
+
+/* ---- gradient of the weights ---- */
+
+/* The gradient of the output as rows by channel and k by position: patches of a 1 x 1 kernel. */
+static cr_patches output_patches(const cr_conv *c, const void *output)
+{
+    int64_t out = volume(c->output);
+    cr_patches p = { .source = output,
+                     .batch_stride = c->out_channels * out,
+                     .channel_stride = out,
+                     .group_stride = group_out(c) * out,
+                     .kernels = cr_gemm_kernels_of(c->type) };
+    for (int d = 0; d < CR_CONV_DIMS; d++) {
+        p.grid[d] = p.size[d] = 1;
+        p.step[d] = p.taps[d] = p.tap_step[d] = 1;
+    }
+    p.grid[2] = p.size[2] = out;
+    return p;
+}
+
+static cr_gemm weight_product(const cr_conv *c, const cr_patches *of_output,
+                              const cr_patches *of_input, void *weight)
+{
+    cr_gemm_packer packer = kernels_of(c->type)->pack_positions;
+    int64_t n = group_in(c) * volume(c->kernel);
+    return (cr_gemm){ .type = c->type,
+                      .m = group_out(c),
+                      .n = n,
+                      .k = c->batch * volume(c->output),
+                      .batch = c->groups,
+                      .alpha = 1,
+                      .a = { .packer = packer, .context = of_output },
+                      .b = { .packer = packer, .context = of_input },
+                      .c = weight,
+                      .c_stride = n,
+                      .c_batch_stride = group_out(c) * n };
+}
+
+size_t cr_conv_backward_weight_workspace(const cr_conv *conv)
+{
+    if (is_depthwise(conv))
+        return 0;
+    cr_patches of_output = output_patches(conv, NULL), of_input = forward_patches(conv, NULL);
+    cr_gemm g = weight_product(conv, &of_output, &of_input, NULL);
+    return cr_gemm_workspace(&g);
+}
+
+void cr_conv_backward_weight(const cr_conv *conv, const void *input, const void *output,
+                             void *weight, void *workspace)
+{
+    if (is_depthwise(conv)) {
+        cr_depthwise call = { .conv = conv, .input = input, .output = output, .result = weight };
+        cr_parallel_for(conv->out_channels, part_of(conv->batch * volume(conv->output)),
+                        depthwise_weight, &call);
+        return;
+    }
+    cr_patches of_output = output_patches(conv, output), of_input = forward_patches(conv, input);
+    cr_gemm g = weight_product(conv, &of_output, &of_input, weight);
+    cr_gemm_run(&g, workspace);
+}
+
+/* ---- gradient of the bias ---- */
+
+typedef struct bias_sum {
+    const cr_conv *conv;
+    const void *output;
+    void *bias;
+} bias_sum;
+
+static void sum_channels(int64_t begin, int64_t end, void *context)
+{
+    const bias_sum *s = context;
+    kernels_of(s->conv->type)->sum_channels(s->conv, s->output, s->bias, begin, end);
+}
+
+void cr_conv_backward_bias(const cr_conv *conv, const void *output, void *bias)
+{
+    bias_sum s = { .conv = conv, .output = output, .bias = bias };
+    cr_parallel_for(conv->out_channels, part_of(conv->batch * volume(conv->output)), sum_channels,
+                    &s);
+}

@@ -1,0 +1,95 @@
+/* Convolution over one, two or three spatial dimensions, and its gradients, for float and double.
+ *
+ * A convolution is a matrix product whose packer reads the image (kernels/gemm): no matrix of
+ * patches is made in memory. Forward multiplies the weights by the patches of all images at once;
+ * the gradient of the input is again such a convolution, of the gradient of the output (one for
+ * each phase of the stride); the gradient of the weights multiplies output gradients by patches
+ * along all positions of the batch. Where a group has one input channel (depthwise), plain loops
+ * along the rows are faster and are used instead.
+ *
+ * Tensors are contiguous: input (N, C_in, spatial…), weight (C_out, C_in / groups, kernel…), output
+ * (N, C_out, spatial…). Nothing here allocates or fails; the caller passes as much workspace as the
+ * query says, 64-byte aligned. Results do not depend on the number of threads. */
+#ifndef CR_CONV_H
+#define CR_CONV_H
+
+#include "kernels/gemm/gemm.h"
+
+#define CR_CONV_DIMS 3
+
+/* Sizes by dimension are depth, height, width; a convolution of fewer dimensions has size 1,
+ * kernel 1, stride 1, padding 0, dilation 1 in the first ones. `output` is given, not derived: what
+ * an output position reads outside the input is zero, so that padding at the end, and the
+ * output_padding of a transposed convolution, need no settings of their own. `padding` is that at
+ * the beginning. */
+typedef struct cr_conv {
+    cr_gemm_type type;
+    int64_t batch, in_channels, out_channels, groups;
+    int64_t input[CR_CONV_DIMS], kernel[CR_CONV_DIMS], output[CR_CONV_DIMS];
+    int64_t stride[CR_CONV_DIMS], padding[CR_CONV_DIMS], dilation[CR_CONV_DIMS];
+} cr_conv;
+
+/* output = epilogue(conv(input, weight)). The bias, if any, is the epilogue's row_bias (C_out). */
+size_t cr_conv_forward_workspace(const cr_conv *conv);
+void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
+                     const cr_epilogue *epilogue, void *output, void *workspace);
+
+/* input = gradient of the input, given that of the output; also the forward of a transposed
+ * convolution, whose input is this output. `epilogue` may be NULL; its row_bias is (C_in). */
+size_t cr_conv_backward_data_workspace(const cr_conv *conv);
+void cr_conv_backward_data(const cr_conv *conv, const void *output, const void *weight,
+                           const cr_epilogue *epilogue, void *input, void *workspace);
+
+/* weight = gradient of the weights. */
+size_t cr_conv_backward_weight_workspace(const cr_conv *conv);
+void cr_conv_backward_weight(const cr_conv *conv, const void *input, const void *output,
+                             void *weight, void *workspace);
+
+/* bias (C_out) = gradient of the bias: the sum of the output's gradient over batch and positions.
+ */
+void cr_conv_backward_bias(const cr_conv *conv, const void *output, void *bias);
+
+/* ---- what the driver and the files of one instruction set share ---- */
+
+/* How the points of a grid read a source of (N, C, spatial…): point q of a dimension and tap t read
+ * coordinate q * step + origin + t * tap_step, or zero where that is outside [0, size). */
+typedef struct cr_patches {
+    const void *source;
+    int64_t batch_stride, channel_stride, group_stride; /* elements */
+    int64_t grid[CR_CONV_DIMS], step[CR_CONV_DIMS], size[CR_CONV_DIMS];
+    int64_t taps[CR_CONV_DIMS], origin[CR_CONV_DIMS], tap_step[CR_CONV_DIMS];
+    const cr_gemm_kernels *kernels;
+} cr_patches;
+
+/* Where a transposed-weight operand is read: element (row, (channel, tap)) lies at channel *
+ * channel_stride + row * row_stride + sum over dimensions of (first + t * step) * tap_stride. */
+typedef struct cr_weight_taps {
+    const void *weight;
+    int64_t channel_stride, row_stride, group_stride;
+    int64_t taps[CR_CONV_DIMS], first[CR_CONV_DIMS], step[CR_CONV_DIMS], tap_stride[CR_CONV_DIMS];
+} cr_weight_taps;
+
+/* A depthwise convolution for channels [begin, end) of all images, counted as n * channels + c. */
+typedef struct cr_depthwise {
+    const cr_conv *conv;
+    const void *input, *weight, *output; /* two are read, one is written */
+    void *result;
+    const cr_epilogue *epilogue;
+} cr_depthwise;
+
+typedef struct cr_conv_kernels {
+    cr_gemm_packer pack_patches;   /* context cr_patches; columns are points, k is (channel, tap) */
+    cr_gemm_packer pack_positions; /* context cr_patches; columns are (channel, tap), k is points */
+    cr_gemm_packer pack_weight;    /* context cr_weight_taps; rows of A */
+    void (*depthwise_forward)(const cr_depthwise *call, int64_t begin, int64_t end);
+    void (*depthwise_data)(const cr_depthwise *call, int64_t begin, int64_t end);
+    void (*depthwise_weight)(const cr_depthwise *call, int64_t begin, int64_t end);
+    void (*sum_channels)(const cr_conv *conv, const void *output, void *bias, int64_t begin,
+                         int64_t end);
+} cr_conv_kernels;
+
+extern const cr_conv_kernels cr_conv_kernels_portable[CR_GEMM_TYPE_COUNT];
+extern const cr_conv_kernels cr_conv_kernels_avx2[CR_GEMM_TYPE_COUNT];
+extern const cr_conv_kernels cr_conv_kernels_avx512[CR_GEMM_TYPE_COUNT];
+
+#endif

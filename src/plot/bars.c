@@ -14,9 +14,14 @@ typedef struct layout {
     double step; /* how fine values are written */
 } layout;
 
-static double finite_or_zero(double value)
+static bool is_drawn(double value)
 {
-    return isfinite(value) ? value : 0;
+    return fabs(value) <= CR_LARGEST_DRAWN;
+}
+
+static double drawn_or_zero(double value)
+{
+    return is_drawn(value) ? value : 0;
 }
 
 static layout plan(cr_canvas *canvas, const cr_plot_bars_args *args)
@@ -27,8 +32,8 @@ static layout plan(cr_canvas *canvas, const cr_plot_bars_args *args)
     double high = 0;
     double widest = 0;
     for (int64_t i = 0; i < args->count; i++) {
-        low = fmin(low, finite_or_zero(args->values[i]));
-        high = fmax(high, finite_or_zero(args->values[i]));
+        low = fmin(low, drawn_or_zero(args->values[i]));
+        high = fmax(high, drawn_or_zero(args->values[i]));
         if (args->names != NULL && args->names[i] != NULL)
             widest = fmax(widest, cr_canvas_text_width(canvas, l.size, args->names[i]));
     }
@@ -51,7 +56,7 @@ static void draw_bar(cr_canvas *canvas, const layout *l, const cr_plot_bars_args
     double middle = canvas->top + 12 + ((double)i + 0.5) * l->row;
     double baseline = middle + 0.36 * l->size;
     double value = args->values[i];
-    double length = finite_or_zero(value) * l->unit;
+    double length = drawn_or_zero(value) * l->unit;
     cr_font font = { .size = l->size, .color = canvas->theme->text, .align = 1 };
     if (args->names != NULL && args->names[i] != NULL) {
         font.limit = l->left - 16;
@@ -62,7 +67,7 @@ static void draw_bar(cr_canvas *canvas, const layout *l, const cr_plot_bars_args
                     fabs(length), 0.72 * l->row);
     cairo_fill(canvas->cairo);
     char label[32];
-    if (isfinite(value))
+    if (is_drawn(value))
         cr_tick_label(label, sizeof(label), value, l->step, args->percent);
     else
         snprintf(label, sizeof(label), "not finite");

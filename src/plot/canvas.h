@@ -12,6 +12,9 @@ typedef struct cr_color {
     double red, green, blue;
 } cr_color;
 
+/* Values beyond this count as not finite: the span of an axis must not overflow. */
+#define CR_LARGEST_DRAWN 1e300
+
 enum { CR_PALETTE_SIZE = 8 };
 
 /* The most classes whose matrix is drawn and whose scores are listed. */

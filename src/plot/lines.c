@@ -28,16 +28,19 @@ typedef struct axes {
     bool empty; /* no finite value anywhere */
 } axes;
 
+/* NaN for what is not drawn. */
 static double x_of(const cr_plot_series *series, int64_t i)
 {
-    return series->x != NULL ? series->x[i] : (double)(i + 1);
+    if (series->x == NULL)
+        return (double)(i + 1);
+    return fabs(series->x[i]) <= CR_LARGEST_DRAWN ? series->x[i] : NAN;
 }
 
-/* The value on the axis; NaN for what is not drawn. */
+/* The value on the axis, or NaN. */
 static double y_of(const cr_plot_panel *panel, const cr_plot_series *series, int64_t i)
 {
     double value = series->y[i];
-    if (!isfinite(value) || !isfinite(x_of(series, i)))
+    if (!(fabs(value) <= CR_LARGEST_DRAWN) || isnan(x_of(series, i)))
         return NAN;
     if (!panel->log_y)
         return value;
@@ -86,10 +89,9 @@ static void find_ranges(axes *a)
         const cr_plot_series *series = &panel->series[s];
         for (int64_t i = 0; i < series->count; i++) {
             double y = y_of(panel, series, i);
-            if (isfinite(x_of(series, i)))
-                range_add(&a->x, x_of(series, i));
-            if (!isnan(y))
-                range_add(&a->y, y);
+            /* fmin and fmax pass over NaN. */
+            range_add(&a->x, x_of(series, i));
+            range_add(&a->y, y);
         }
     }
     a->empty = a->y.low > a->y.high;
@@ -115,14 +117,22 @@ static void y_label(const axes *a, double tick, char *buffer, size_t size)
     cr_tick_label(buffer, size, value, value, a->panel->percent);
 }
 
+/* Keeps what lies far outside fixed axes within the coordinates that cairo can count. */
+static double within_reach(double coordinate)
+{
+    return fmin(fmax(coordinate, -1e5), 1e5);
+}
+
 static double px(const axes *a, double x)
 {
-    return a->left + (x - a->x.low) / (a->x.high - a->x.low) * (a->right - a->left);
+    double share = (x - a->x.low) / (a->x.high - a->x.low);
+    return within_reach(a->left + share * (a->right - a->left));
 }
 
 static double py(const axes *a, double y)
 {
-    return a->bottom - (y - a->y.low) / (a->y.high - a->y.low) * (a->bottom - a->top);
+    double share = (y - a->y.low) / (a->y.high - a->y.low);
+    return within_reach(a->bottom - share * (a->bottom - a->top));
 }
 
 static double swatch_width(const axes *a, const cr_plot_series *series)

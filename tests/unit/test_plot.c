@@ -122,14 +122,14 @@ static void lines_of_degenerate_data(void **state)
     const double none[] = { NAN, INFINITY, -INFINITY };
     const double gaps[] = { 1, NAN, 2, NAN, NAN, 3 };
     const double constant[] = { -4, -4, -4 };
-    const double huge[] = { 1e300, -1e300, 5e-324 };
+    const double huge[] = { 1e300, -1e300, 5e-324, 1e308, -1e308 };
     const double tiny[] = { 1e-9, 2e-9 };
     cr_plot_series series[] = {
         { "one", NULL, one, 1, false },
         { "none", NULL, none, 3, false },
         { "gaps", NULL, gaps, 6, false },
         { "constant", NULL, constant, 3, false },
-        { "huge", NULL, huge, 3, false },
+        { "huge", NULL, huge, 5, false },
         { "tiny", NULL, tiny, 2, false },
         { "strange x", none, constant, 3, false },
         { "empty", NULL, NULL, 0, false },
@@ -294,7 +294,7 @@ static void bars_of_any_values(void **state)
 {
     (void)state;
     static const char *const names[] = { "a", NULL, "c", "d" };
-    const double values[] = { -3, NAN, 0, 1e9 };
+    const double values[] = { -1e308, NAN, 0, 1e300 };
     const double zeros[100] = { 0 };
     cr_text png = { 0 };
     assert_int_equal(cr_plot_bars(cr_plot_to_png(&png), .names = names, .values = values,

@@ -1,0 +1,41 @@
+"""Cases of the ops in src/ops/viewing.c."""
+import torch
+
+from harness import ALL, case, real, refuses, sample
+
+
+def view(x, shape):
+    return x.reshape(shape)
+
+
+case("view", view,
+     sample(real(3, 4), shape=(2, 6)),
+     sample(real(2, 3, 4), shape=(-1, 4)),
+     sample(real(2, 3, 4), shape=(2, 3, 2, 2)),
+     sample(real(1, 1), shape=()),
+     sample(real(0, 3), shape=(3, 0)),
+     dtypes=ALL, native=True, layouts=("contiguous",))
+case("view", view,
+     sample(real(2, 6), shape=(2, 3, 2)),
+     sample(real(2, 3, 4), shape=(2, 1, 3, 2, 2)),
+     layouts=("contiguous", "sliced"))
+case("reshape", torch.reshape,
+     sample(real(3, 4), shape=(2, 6)),
+     sample(real(2, 3, 4), shape=(-1, 4)),
+     sample(real(2, 3, 4), shape=(24,)),
+     sample(real(1, 1), shape=()),
+     sample(real(0, 3), shape=(3, 0)),
+     sample(real(), shape=(1, 1)),
+     dtypes=ALL, native=True)
+case("expand", lambda x, shape: x.expand(shape),
+     sample(real(3, 1), shape=(3, 4)),
+     sample(real(3, 1), shape=(2, -1, 4)),
+     sample(real(1, 5), shape=(2, 6, 5)),
+     sample(real(), shape=(2, 3)),
+     sample(real(1, 3), shape=(0, 3)),
+     dtypes=ALL, native=True)
+
+refuses("view", sample(real(2, 3), shape=(4,)), r"6 elements.*\(4,\)")
+refuses("view", sample(real(2, 3), shape=(-1, -1)), "unknown size")
+refuses("reshape", sample(real(2, 3), shape=(-1, 4)), "divide")
+refuses("expand", sample(real(2, 3), shape=(2, 4)), "expand")

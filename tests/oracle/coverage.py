@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Walks the table of ops and fails for any that the families did not compare with PyTorch, or, if
+it is differentiable, without forward, gradient and finite differences. Reads what the families left
+in the folder CRESSET_RESULTS, so it runs after them."""
+import collections
+import json
+import os
+import pathlib
+import sys
+
+# Checks that an op does without, and why. A family of reasons may stand for several ops.
+EXCEPTIONS = {
+    # op: {check: reason}
+}
+
+
+def load(folder):
+    """(counts by op and check, names of ops that ran, faults) of all families."""
+    counts, seen, faults = collections.defaultdict(collections.Counter), set(), []
+    families = sorted(p.stem.removeprefix("cases_")
+                      for p in pathlib.Path(__file__).parent.glob("cases_*.py"))
+    for family in families:
+        path = pathlib.Path(folder) / f"{family}.json"
+        if not path.exists():
+            faults.append(f"the family {family} left no results; run it first")
+            continue
+        report = json.loads(path.read_text(encoding="utf-8"))
+        seen.update(report["seen"])
+        for op, kinds in report["counts"].items():
+            counts[op].update(kinds)
+    return counts, seen, faults
+
+
+def needed(op):
+    """The checks that an op must have."""
+    checks = ["forward"]
+    if op.is_differentiable and (op.has_backward or op.is_composed):
+        checks += ["gradient", "finite differences"]
+    return checks
+
+
+def faults_of(op, counts, seen):
+    """What is missing for one op."""
+    own = counts.get(op.name, {})
+    excused = EXCEPTIONS.get(op.name, {})
+    owner = op.name.removesuffix("_backward")
+    if owner != op.name and not own.get("forward"):
+        # The kernel of a gradient is compared where that gradient is, if it ran there.
+        if op.name not in seen:
+            yield "neither compared nor run by any gradient that was"
+        if not op.is_composed and op.has_backward and not counts[owner].get("second order"):
+            yield f"has a backward, and {owner} is not compared in second order"
+        return
+    if op.is_differentiable and not (op.has_backward or op.is_composed) and owner == op.name:
+        yield "has no backward and does not say CR_OP_NOT_DIFFERENTIABLE"
+    for check in needed(op):
+        if not own.get(check) and check not in excused:
+            yield f"no comparison: {check}"
+
+
+def main():
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        print(f"skipped: PyTorch is not installed for {sys.executable} ({error})")
+        return 77
+    import cresset
+    counts, seen, faults = load(os.environ.get("CRESSET_RESULTS",
+                                               cresset.ROOT / "build/tests/oracle"))
+    ops = cresset.table()
+    names = collections.Counter(op.name for op in ops)
+    faults += [f"{name}: stands in the table {n} times" for name, n in names.items() if n > 1]
+    faults += [f"{op.name}: {fault}" for op in ops for fault in faults_of(op, counts, seen)]
+    faults += [f"{name}: an exception for an op that is not in the table"
+               for name in EXCEPTIONS if name not in names]
+    totals = collections.Counter()
+    for kinds in counts.values():
+        totals.update(kinds)
+    print(*faults, sep="\n", end="\n" if faults else "")
+    for kind in sorted(totals):
+        print(f"{totals[kind]:9,} {kind}")
+    compared = sum(n for kind, n in totals.items() if ":" not in kind)
+    print(f"{len(ops)} ops, {compared:,} comparisons, {len(faults)} faults")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

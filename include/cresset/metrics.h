@@ -77,7 +77,7 @@ typedef struct cr_class_scores {
 
 typedef struct cr_classification_options {
     double zero_division;  /* what 0/0 counts as: 0, 1, or NaN, which averages leave out */
-    const int64_t *labels; /* the classes to report, in this order; NULL: all */
+    const int64_t *labels; /* distinct classes to report, in this order; NULL: all */
     int64_t label_count;
     int digits; /* of the text report; 0: 2; negative: none */
 } cr_classification_options;

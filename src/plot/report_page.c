@@ -7,7 +7,12 @@
 #include "canvas.h"
 #include "cresset/memory.h"
 
-enum { PICTURE_SIDE = 224, NUMBER_SIZE = 40, MAX_CLASSES_BESIDE = 16 };
+enum {
+    PICTURE_SIDE = 224,      /* pixels that larger pictures are shrunk to */
+    SMALL_SIDE = 64,         /* pictures up to this are shown with square pixels */
+    MAX_CLASSES_BESIDE = 16, /* matrix and table stand side by side up to this */
+    NUMBER_SIZE = 40
+};
 
 /* The page while it is written. */
 typedef struct page {
@@ -64,6 +69,9 @@ static void write_tiles(page *p)
     const cr_report *r = p->report;
     char value[NUMBER_SIZE];
     char words[NUMBER_SIZE + 32];
+    bool any = r->test_accuracy > 0 || r->best_accuracy > 0 || r->seconds > 0 || r->parameters > 0;
+    if (!any)
+        return;
     cr_text_append(p->html, "<div class=\"tiles\">\n");
     if (r->test_accuracy > 0) {
         snprintf(value, sizeof(value), "%.2f %%", 100 * r->test_accuracy);
@@ -265,12 +273,14 @@ static void write_evaluation(page *p)
 
 static void write_mistake(page *p, const cr_report_mistake *mistake)
 {
+    const cr_plot_picture *picture = &mistake->picture;
+    bool small = picture->width <= SMALL_SIDE && picture->height <= SMALL_SIDE;
     cr_text png = { 0 };
-    if (cr_picture_png(&mistake->picture, PICTURE_SIDE, &png) == CR_OK) {
+    if (cr_picture_png(picture, PICTURE_SIDE, &png) == CR_OK) {
         cr_text_printf(p->html,
-                       "<figure title=\"sample %lld\"><img alt=\"\" src=\"data:image/png;"
-                       "base64,",
-                       (long long)mistake->index);
+                       "<figure title=\"sample %lld\"><img%s alt=\"\" "
+                       "src=\"data:image/png;base64,",
+                       (long long)mistake->index, small ? " class=\"small\"" : "");
         cr_html_base64(p->html, png.data, png.length);
         cr_text_append(p->html, "\"><figcaption>");
         write_class_name(p, mistake->truth);

@@ -2,6 +2,8 @@
 #ifndef CRESSET_OPS_H
 #define CRESSET_OPS_H
 
+#include "cresset/loss.h"
+#include "cresset/normalization.h"
 #include "cresset/op.h"
 #include "cresset/pointwise.h"
 #include "cresset/reduction.h"

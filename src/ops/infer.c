@@ -29,6 +29,14 @@ cr_status require_floating(const cr_tensor *x, const char *what)
                         what, cr_dtype_name((cr_dtype)x->dtype));
 }
 
+cr_status require_computed(const cr_tensor *x, const char *what)
+{
+    if (x->dtype == CR_F32 || x->dtype == CR_F64)
+        return CR_OK;
+    return cr_error_set(CR_ERROR_DTYPE, "%s must be float32 or float64, not %s", what,
+                        cr_dtype_name((cr_dtype)x->dtype));
+}
+
 cr_status require_ndim(const cr_tensor *x, const char *what, int least, int most)
 {
     if (x->shape.ndim >= least && x->shape.ndim <= most)

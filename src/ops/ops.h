@@ -15,9 +15,15 @@ extern OP_FAMILY(arithmetic_ops);
 extern OP_FAMILY(copy_ops);
 extern OP_FAMILY(sum_ops);
 extern OP_FAMILY(view_ops);
+extern OP_FAMILY(softmax_ops);
+extern OP_FAMILY(batch_norm_ops);
+extern OP_FAMILY(cross_entropy_ops);
 extern OP_FAMILY(axis_ops);
 extern OP_FAMILY(slice_ops);
 extern OP_FAMILY(join_ops);
+
+/* Input i of a call of any kind; NULL where it was not given. */
+#define CALL_INPUT(call, i) ((i) < (call)->input_count ? (call)->inputs[i] : NULL)
 
 /* ---- infer ---- */
 
@@ -31,6 +37,9 @@ cr_status infer_broadcast(cr_infer_call *call);
 
 /* Refuses anything but floating dtypes. */
 cr_status require_floating(const cr_tensor *x, const char *what);
+
+/* Refuses anything but float32 and float64: for kernels that have no others. */
+cr_status require_computed(const cr_tensor *x, const char *what);
 
 /* Refuses a number of dimensions outside [least, most]. */
 cr_status require_ndim(const cr_tensor *x, const char *what, int least, int most);

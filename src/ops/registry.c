@@ -11,6 +11,9 @@ static const cr_op *const *const families[] = {
     axis_ops,
     slice_ops,
     join_ops,
+    softmax_ops,
+    batch_norm_ops,
+    cross_entropy_ops,
 };
 
 int cr_op_count(void)

@@ -1,0 +1,45 @@
+/* Normalisation as functions of tensors: batch norm and softmax. The layers that keep parameters
+ * are in nn.h; these take every tensor as an argument, as torch.nn.functional does.
+ *
+ * float32 and float64 are computed as they are, bfloat16 and float16 in float32. Results are owned
+ * by the frame; every function returns NULL on failure. */
+#ifndef CRESSET_NORMALIZATION_H
+#define CRESSET_NORMALIZATION_H
+
+#include "cresset/tensor.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Batch norm over dimension 1 of x (N, C, …): y = (x - mean) / sqrt(var + eps) * weight + bias,
+ * then
+ * + residual, then relu, in one pass. With .training the statistics are the batch's, and
+ * running_mean and running_var (C), where given, are edited in place: the new value weighs
+ * `momentum`, and the variance kept is the unbiased one. Without it they are the running ones,
+ * which must be given. Ioffe, Szegedy, "Batch Normalization", 2015. */
+typedef struct cr_functional_batch_norm_args {
+    cr_tensor *x;
+    cr_tensor *running_mean;
+    cr_tensor *running_var;
+    cr_tensor *weight; /* (C), may be NULL: 1 */
+    cr_tensor *bias;   /* (C), may be NULL: 0 */
+    bool training;
+    bool relu;
+    double momentum;     /* 0: 0.1 */
+    double eps;          /* 0: 1e-5 */
+    cr_tensor *residual; /* of x's shape, may be NULL */
+} cr_functional_batch_norm_args;
+#define cr_functional_batch_norm(...)                                                              \
+    cr_functional_batch_norm_with((cr_functional_batch_norm_args){ .x = __VA_ARGS__ })
+cr_tensor *cr_functional_batch_norm_with(cr_functional_batch_norm_args args);
+
+/* exp(x) / Σ exp(x) over a dimension; its logarithm, computed without overflow; softmax of -x. */
+cr_tensor *cr_softmax(cr_tensor *x, int64_t dim);
+cr_tensor *cr_log_softmax(cr_tensor *x, int64_t dim);
+cr_tensor *cr_softmin(cr_tensor *x, int64_t dim);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,113 @@
+/* Kernels that normalise: batch norm, softmax, and softmax with cross-entropy.
+ *
+ * They compute in float32 or float64 over contiguous memory; other dtypes are converted before.
+ * Every function works on a range of channels or rows, so that the caller splits the work. */
+#ifndef CR_KERNELS_NORM_NORM_H
+#define CR_KERNELS_NORM_NORM_H
+
+#include "base/base.h"
+
+/* ---- batch norm of x (batch, channels, inner) ---- */
+
+/* y = activation((x - mean) * invstd * weight + bias + residual), each of the pointers over REAL
+ * (float or double); those marked optional may be NULL. */
+struct batch_norm_job {
+    int64_t batch;
+    int64_t channels;
+    int64_t inner;
+    bool training;
+    bool relu;
+    bool updates; /* the running statistics, by momentum */
+    double momentum;
+    double eps;
+    const void *x;
+    const void *weight;   /* (channels), optional */
+    const void *bias;     /* (channels), optional */
+    void *running_mean;   /* (channels), optional in training */
+    void *running_var;    /* (channels), optional in training */
+    const void *residual; /* of x's shape, optional */
+    void *y;
+    void *mean;   /* (channels): what was subtracted */
+    void *invstd; /* (channels): what was multiplied by */
+};
+
+/* The gradients; `y` is needed to know where relu cut only if there was a residual. */
+struct batch_norm_backward_job {
+    int64_t batch;
+    int64_t channels;
+    int64_t inner;
+    bool training;
+    bool relu;
+    const void *grad;
+    const void *x;
+    const void *y; /* optional */
+    const void *weight;
+    const void *bias;
+    const void *mean;
+    const void *invstd;
+    void *grad_x;        /* optional, as all below */
+    void *grad_weight;   /* (channels) */
+    void *grad_bias;     /* (channels) */
+    void *grad_residual; /* of x's shape */
+};
+
+/* ---- softmax of x (outer, size, inner) over the middle ---- */
+
+struct softmax_job {
+    int64_t size;
+    int64_t inner;
+    bool log;
+    const void *x; /* backward: the result y */
+    const void *grad;
+    void *out;
+};
+
+/* ---- softmax and negative log likelihood of logits (outer, classes, inner) ---- */
+
+struct cross_entropy_job {
+    int64_t classes;
+    int64_t inner;
+    int64_t ignore_index;
+    double label_smoothing;
+    const void *logits;
+    const int64_t *target; /* (outer, inner) */
+    const void *weight;    /* (classes), optional */
+    void *loss;            /* (outer, inner): not reduced; forward only */
+    void *log_sum;         /* (outer, inner): of the exponentials; backward reads it */
+    const void *grad;      /* (outer, inner), or one number with grad_stride 0 */
+    int64_t grad_stride;
+    double grad_scale; /* what all of grad is multiplied by */
+    void *out;         /* gradient of the logits */
+};
+
+enum norm_type { NORM_F32, NORM_F64, NORM_TYPE_COUNT };
+
+struct norm_kernels {
+    /* Channels [begin, end). */
+    void (*batch_norm)(const struct batch_norm_job *job, int64_t begin, int64_t end);
+    void (*batch_norm_backward)(const struct batch_norm_backward_job *job, int64_t begin,
+                                int64_t end);
+    /* Blocks [begin, end): a block is one row where inner is 1, else up to NORM_COLUMNS columns. */
+    void (*softmax)(const struct softmax_job *job, int64_t begin, int64_t end);
+    void (*softmax_backward)(const struct softmax_job *job, int64_t begin, int64_t end);
+    /* Positions [begin, end) of (outer, inner). */
+    void (*cross_entropy)(const struct cross_entropy_job *job, int64_t begin, int64_t end);
+    void (*cross_entropy_backward)(const struct cross_entropy_job *job, int64_t begin, int64_t end);
+};
+
+/* The kernels of the instruction set in use. */
+const struct norm_kernels *norm_kernels(enum norm_type type);
+
+/* Columns that softmax walks side by side where the softmaxed dimension is not the last. */
+#define NORM_COLUMNS 64
+
+/* Runs the whole of a job on several threads. */
+void norm_batch_norm(enum norm_type type, const struct batch_norm_job *job);
+void norm_batch_norm_backward(enum norm_type type, const struct batch_norm_backward_job *job);
+void norm_softmax(enum norm_type type, const struct softmax_job *job, int64_t outer);
+void norm_softmax_backward(enum norm_type type, const struct softmax_job *job, int64_t outer);
+void norm_cross_entropy(enum norm_type type, const struct cross_entropy_job *job, int64_t outer);
+void norm_cross_entropy_backward(enum norm_type type, const struct cross_entropy_job *job,
+                                 int64_t outer);
+
+#endif

@@ -1,0 +1,105 @@
+/* Which instruction set's kernels normalise, and how their work is split: by channel or by row, in
+ * parts that depend on the shape alone. */
+#include "kernels/norm/norm.h"
+
+/* Elements a part has at least; below this a thread costs more than it gains. */
+#define PART_ELEMENTS 16384
+
+extern const struct norm_kernels norm_kernels_portable[NORM_TYPE_COUNT];
+#ifdef CR_HAVE_AVX2
+extern const struct norm_kernels norm_kernels_avx2[NORM_TYPE_COUNT];
+#endif
+#ifdef CR_HAVE_AVX512
+extern const struct norm_kernels norm_kernels_avx512[NORM_TYPE_COUNT];
+#endif
+
+const struct norm_kernels *norm_kernels(enum norm_type type)
+{
+    cr_isa isa = cr_cpu_isa();
+#ifdef CR_HAVE_AVX512
+    if (isa >= CR_ISA_AVX512)
+        return &norm_kernels_avx512[type];
+#endif
+#ifdef CR_HAVE_AVX2
+    if (isa >= CR_ISA_AVX2)
+        return &norm_kernels_avx2[type];
+#endif
+    (void)isa;
+    return &norm_kernels_portable[type];
+}
+
+/* A range of `job` for one of the kernels, whose first parameter is a pointer to its own job. */
+struct share {
+    const struct norm_kernels *kernels;
+    const void *job;
+};
+
+/* How many units of `elements` elements make a part. */
+static int64_t part_of(int64_t elements)
+{
+    return CR_MAX(PART_ELEMENTS / CR_MAX(elements, 1), 1);
+}
+
+#define SHARE_BODY(name)                                                                           \
+    static void share_##name(int64_t begin, int64_t end, void *context)                            \
+    {                                                                                              \
+        const struct share *share = context;                                                       \
+        share->kernels->name(share->job, begin, end);                                              \
+    }
+
+SHARE_BODY(batch_norm)
+SHARE_BODY(batch_norm_backward)
+SHARE_BODY(softmax)
+SHARE_BODY(softmax_backward)
+SHARE_BODY(cross_entropy)
+SHARE_BODY(cross_entropy_backward)
+
+void norm_batch_norm(enum norm_type type, const struct batch_norm_job *job)
+{
+    struct share share = { norm_kernels(type), job };
+    cr_parallel_for(job->channels, part_of(job->batch * job->inner), share_batch_norm, &share);
+}
+
+void norm_batch_norm_backward(enum norm_type type, const struct batch_norm_backward_job *job)
+{
+    struct share share = { norm_kernels(type), job };
+    cr_parallel_for(job->channels, part_of(job->batch * job->inner), share_batch_norm_backward,
+                    &share);
+}
+
+static int64_t softmax_blocks(const struct softmax_job *job, int64_t outer, int64_t *part)
+{
+    int64_t columns = CR_MIN(job->inner, (int64_t)NORM_COLUMNS);
+    *part = part_of(job->size * columns);
+    return job->size ? outer * CR_DIV_UP(job->inner, (int64_t)NORM_COLUMNS) : 0;
+}
+
+void norm_softmax(enum norm_type type, const struct softmax_job *job, int64_t outer)
+{
+    struct share share = { norm_kernels(type), job };
+    int64_t part;
+    int64_t blocks = softmax_blocks(job, outer, &part);
+    cr_parallel_for(blocks, part, share_softmax, &share);
+}
+
+void norm_softmax_backward(enum norm_type type, const struct softmax_job *job, int64_t outer)
+{
+    struct share share = { norm_kernels(type), job };
+    int64_t part;
+    int64_t blocks = softmax_blocks(job, outer, &part);
+    cr_parallel_for(blocks, part, share_softmax_backward, &share);
+}
+
+void norm_cross_entropy(enum norm_type type, const struct cross_entropy_job *job, int64_t outer)
+{
+    struct share share = { norm_kernels(type), job };
+    cr_parallel_for(outer * job->inner, part_of(job->classes), share_cross_entropy, &share);
+}
+
+void norm_cross_entropy_backward(enum norm_type type, const struct cross_entropy_job *job,
+                                 int64_t outer)
+{
+    struct share share = { norm_kernels(type), job };
+    cr_parallel_for(outer * job->inner, part_of(job->classes), share_cross_entropy_backward,
+                    &share);
+}

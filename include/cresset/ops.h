@@ -2,6 +2,7 @@
 #ifndef CRESSET_OPS_H
 #define CRESSET_OPS_H
 
+#include "cresset/creation.h"
 #include "cresset/loss.h"
 #include "cresset/normalization.h"
 #include "cresset/op.h"

@@ -21,6 +21,8 @@ extern OP_FAMILY(cross_entropy_ops);
 extern OP_FAMILY(axis_ops);
 extern OP_FAMILY(slice_ops);
 extern OP_FAMILY(join_ops);
+extern OP_FAMILY(creation_ops);
+extern OP_FAMILY(drawing_ops);
 
 /* Input i of a call of any kind; NULL where it was not given. */
 #define CALL_INPUT(call, i) ((i) < (call)->input_count ? (call)->inputs[i] : NULL)

@@ -14,6 +14,8 @@ static const cr_op *const *const families[] = {
     softmax_ops,
     batch_norm_ops,
     cross_entropy_ops,
+    creation_ops,
+    drawing_ops,
 };
 
 int cr_op_count(void)

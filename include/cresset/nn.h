@@ -20,6 +20,7 @@
 #ifndef CRESSET_NN_H
 #define CRESSET_NN_H
 
+#include "cresset/shaping.h"
 #include "cresset/tensor.h"
 
 #ifdef __cplusplus
@@ -140,13 +141,6 @@ typedef struct cr_bilinear_args {
     cr_bilinear_with(at, name, (cr_bilinear_args){ .x1 = __VA_ARGS__ })
 cr_tensor *cr_bilinear_with(cr_scope at, const char *name, cr_bilinear_args args);
 
-typedef enum cr_padding_mode {
-    CR_PADDING_ZEROS,
-    CR_PADDING_REFLECT,
-    CR_PADDING_REPLICATE,
-    CR_PADDING_CIRCULAR
-} cr_padding_mode;
-
 /* Convolution over 1, 2 or 3 spatial dimensions. x: (N, C, L), (N, C, H, W) or (N, C, D, H, W).
  * The plain fields set all spatial dimensions alike; a list in *_size overrides one of them.
  * weight (out, C / groups, kernel…), transposed: (C, out / groups, kernel…). */
@@ -159,9 +153,9 @@ typedef struct cr_conv_args {
     int64_t dilation; /* 0: 1 */
     int64_t groups;   /* 0: 1 */
     bool no_bias;
-    bool same_padding; /* padding = "same"; stride 1 only */
-    cr_padding_mode padding_mode;
-    int64_t output_padding; /* transposed only */
+    bool same_padding;        /* padding = "same"; stride 1 only */
+    cr_pad_mode padding_mode; /* CR_PAD_CONSTANT: zeros */
+    int64_t output_padding;   /* transposed only */
     cr_shape kernel_size;
     cr_shape stride_size;
     cr_shape padding_size;

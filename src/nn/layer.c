@@ -1,0 +1,22 @@
+/* What surrounds each layer: its place in the tree, a frame, and the report to a summary. */
+#include "nn/nn.h"
+
+CR_THREAD_LOCAL struct layer_observer *layer_observer;
+
+struct layer layer_begin(cr_scope at, const char *name, const char *kind, cr_tensor *input)
+{
+    struct layer layer = { .at = cr_at(at, name), .kind = kind, .input = input };
+    layer.frame = cr_frame_begin();
+    if (layer_observer)
+        layer.multiply_adds_before = layer_observer->multiply_adds(layer_observer->context);
+    return layer;
+}
+
+cr_tensor *layer_end(struct layer layer, cr_tensor *output)
+{
+    if (output && layer_observer)
+        layer_observer->ended(&layer, output, layer_observer->context);
+    if (!output && layer.at.node)
+        cr_error_prefix("%s", cr_scope_name(layer.at));
+    return cr_frame_end_with(layer.frame, output);
+}

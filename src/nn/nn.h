@@ -1,0 +1,39 @@
+/* What the layers share with the tree of parameters. */
+#ifndef CR_NN_NN_H
+#define CR_NN_NN_H
+
+#include "base/base.h"
+#include "cresset/autograd.h"
+#include "cresset/nn.h"
+#include "cresset/ops.h"
+#include "tensor/tensor.h"
+
+/* A layer around its ops: opens a frame, and hands out the result and reports the layer to whoever
+ * summarises the model. `kind` is PyTorch's class name. */
+struct layer {
+    cr_scope at;
+    cr_frame frame;
+    const char *kind;
+    cr_tensor *input;
+    int64_t multiply_adds_before;
+};
+
+struct layer layer_begin(cr_scope at, const char *name, const char *kind, cr_tensor *input);
+cr_tensor *layer_end(struct layer layer, cr_tensor *output);
+
+/* While set, batch norm averages its statistics plainly over the batches, whatever its momentum. */
+void model_set_cumulative_statistics(cr_model *model, bool cumulative);
+bool model_cumulative_statistics(const cr_model *model);
+
+/* The number of elements in the parameters right at a place. */
+int64_t scope_parameter_count(cr_scope at);
+
+/* Set by summary.c while a model is summarised on this thread. */
+struct layer_observer {
+    void (*ended)(const struct layer *layer, cr_tensor *output, void *context);
+    int64_t (*multiply_adds)(void *context);
+    void *context;
+};
+extern CR_THREAD_LOCAL struct layer_observer *layer_observer;
+
+#endif

@@ -2,47 +2,102 @@
  *
  * Nodes are numbered in the order of creation, and a node is created after those it reads, so
  * falling numbers are a topological order. The reachable nodes are found by an iterative search,
- * sorted, and given a row of slots in which the gradients of their outputs add up. */
+ * sorted, and given a row of slots in which the gradients of their outputs add up. A walk may run
+ * inside another (a checkpoint, a hook) and meet its nodes; each visit keeps what the other noted.
+ */
 #include <stdlib.h>
 #include <string.h>
 
 #include "autograd/graph.h"
-#include "cresset/pointwise.h"
+#include "cresset/ops.h"
+
+struct visit {
+    struct node *node;
+    const void *outer_walk; /* what stood in the node before */
+    int outer_place;
+};
+
+/* Hooks see the gradient of a leaf once and whole: when all edges that lead to it are passed. */
+struct hooked_leaf {
+    cr_tensor *leaf;
+    cr_tensor *total; /* owned; NULL while nothing has arrived */
+    size_t pending;   /* edges not passed yet */
+};
 
 struct walk {
-    struct node **nodes;
+    struct visit *visits;
     size_t count;
     size_t capacity;
     cr_tensor **slots; /* CR_MAX_OUTPUTS a node; owned */
+    struct hooked_leaf *hooked;
+    size_t hooked_count;
+    size_t hooked_capacity;
     const cr_backward_args *args;
-    cr_tensor *const *wanted; /* for cr_grad: the tensors whose gradients are asked for */
+    bool captures; /* cr_grad: gradients go to `captured`, not to the leaves */
+    cr_tensor *const *wanted;
     int wanted_count;
     cr_tensor **captured; /* owned; one for each wanted */
 };
 
 /* ---- finding the nodes ---- */
 
+/* Room for one more in a list. */
+static void *with_room(void *list, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity)
+        return list;
+    size_t wider = *capacity ? 2 * *capacity : 64;
+    void *moved = cr_resize(list, wider, size);
+    if (moved)
+        *capacity = wider;
+    return moved;
+}
+
 static cr_status walk_push(struct walk *walk, struct node *node)
 {
-    if (!node || node->scratch != -1)
+    if (!node || node->walk == walk)
         return CR_OK;
-    if (walk->count == walk->capacity) {
-        size_t capacity = walk->capacity ? 2 * walk->capacity : 256;
-        struct node **nodes = cr_resize(walk->nodes, capacity, sizeof(struct node *));
-        if (!nodes)
-            return CR_ERROR_MEMORY;
-        walk->nodes = nodes;
-        walk->capacity = capacity;
+    struct visit *visits =
+        with_room(walk->visits, walk->count, &walk->capacity, sizeof *walk->visits);
+    if (!visits)
+        return CR_ERROR_MEMORY;
+    walk->visits = visits;
+    walk->visits[walk->count++] = (struct visit){ node, node->walk, node->place };
+    node->walk = walk;
+    return CR_OK;
+}
+
+static struct hooked_leaf *find_hooked(const struct walk *walk, const cr_tensor *leaf)
+{
+    for (size_t i = 0; i < walk->hooked_count; i++) {
+        if (walk->hooked[i].leaf == leaf)
+            return &walk->hooked[i];
     }
-    node->scratch = 0;
-    walk->nodes[walk->count++] = node;
+    return NULL;
+}
+
+static cr_status count_edge_to_leaf(struct walk *walk, cr_tensor *leaf)
+{
+    if (!leaf || !leaf->hooks)
+        return CR_OK;
+    struct hooked_leaf *hooked = find_hooked(walk, leaf);
+    if (!hooked) {
+        hooked = with_room(walk->hooked, walk->hooked_count, &walk->hooked_capacity,
+                           sizeof *walk->hooked);
+        if (!hooked)
+            return CR_ERROR_MEMORY;
+        walk->hooked = hooked;
+        hooked += walk->hooked_count++;
+        *hooked = (struct hooked_leaf){ .leaf = cr_retain(leaf) };
+    }
+    hooked->pending++;
     return CR_OK;
 }
 
 static int newest_first(const void *a, const void *b)
 {
-    uint64_t x = (*(struct node *const *)a)->sequence;
-    uint64_t y = (*(struct node *const *)b)->sequence;
+    uint64_t x = ((const struct visit *)a)->node->sequence;
+    uint64_t y = ((const struct visit *)b)->node->sequence;
     return (x < y) - (x > y);
 }
 
@@ -52,29 +107,38 @@ static cr_status walk_collect(struct walk *walk, struct node *root)
     if (walk_push(walk, root) != CR_OK)
         return CR_ERROR_MEMORY;
     for (size_t i = 0; i < walk->count; i++) {
-        struct node *node = walk->nodes[i];
+        struct node *node = walk->visits[i].node;
         for (int e = 0; e < node->input_count; e++) {
-            if (walk_push(walk, node->edges[e].node) != CR_OK)
+            if (walk_push(walk, node->edges[e].node) != CR_OK ||
+                count_edge_to_leaf(walk, node->edges[e].leaf) != CR_OK)
                 return CR_ERROR_MEMORY;
         }
     }
-    qsort(walk->nodes, walk->count, sizeof(struct node *), newest_first);
+    qsort(walk->visits, walk->count, sizeof *walk->visits, newest_first);
     for (size_t i = 0; i < walk->count; i++)
-        walk->nodes[i]->scratch = (int)i;
+        walk->visits[i].node->place = (int)i;
     walk->slots = cr_alloc_zeroed(walk->count * CR_MAX_OUTPUTS, sizeof(cr_tensor *));
     return walk->slots || !walk->count ? CR_OK : CR_ERROR_MEMORY;
 }
 
 static void walk_free(struct walk *walk)
 {
-    for (size_t i = 0; i < walk->count; i++)
-        walk->nodes[i]->scratch = -1;
+    for (size_t i = 0; i < walk->count; i++) {
+        struct visit *visit = &walk->visits[i];
+        visit->node->walk = visit->outer_walk;
+        visit->node->place = visit->outer_place;
+    }
     for (size_t i = 0; walk->slots && i < walk->count * CR_MAX_OUTPUTS; i++)
         cr_release(walk->slots[i]);
+    for (size_t i = 0; i < walk->hooked_count; i++) {
+        cr_release(walk->hooked[i].leaf);
+        cr_release(walk->hooked[i].total);
+    }
     for (int i = 0; i < walk->wanted_count; i++)
         cr_release(walk->captured[i]);
     cr_free(walk->slots);
-    cr_free(walk->nodes);
+    cr_free(walk->hooked);
+    cr_free(walk->visits);
 }
 
 /* ---- adding gradients up ---- */
@@ -103,50 +167,93 @@ static cr_status accumulate(cr_tensor **slot, cr_tensor *grad)
     return CR_OK;
 }
 
-/* The gradient of a leaf must own its memory: views and shared ones are copied. */
+/* The gradient of a leaf must own its memory: what others hold, and views, are copied. */
 static cr_status accumulate_leaf(cr_tensor *leaf, cr_tensor *grad)
 {
     if (leaf->grad)
         return accumulate(&leaf->grad, grad);
-    bool may_share =
-        grad->storage && atomic_load(&grad->storage->references) == 1 && tensor_is_contiguous(grad);
-    cr_tensor *own = may_share || cr_grad_enabled() ? grad : cr_clone(grad);
+    cr_tensor *own = is_sole_owner(grad) || !grad->storage ? grad : cr_clone(grad);
     if (!own)
         return cr_error_status();
     leaf->grad = cr_retain(own);
     return CR_OK;
 }
 
+static cr_status check_hooked(const cr_tensor *given, const cr_tensor *grad)
+{
+    char text[2][CR_SHAPE_TEXT];
+    if (cr_failed())
+        return cr_error_status();
+    if (!given)
+        return cr_error_set(CR_ERROR_STATE, "backward: a gradient hook returned NULL; to leave the "
+                                            "gradient alone, return it");
+    if (given->dtype == grad->dtype && cr_shape_equal(&given->shape, &grad->shape))
+        return CR_OK;
+    return cr_error_set(CR_ERROR_SHAPE,
+                        "backward: a gradient hook returned %s of shape %s for a gradient of %s of "
+                        "shape %s",
+                        cr_dtype_name((cr_dtype)given->dtype),
+                        cr_shape_format(&given->shape, text[0], CR_SHAPE_TEXT),
+                        cr_dtype_name((cr_dtype)grad->dtype),
+                        cr_shape_format(&grad->shape, text[1], CR_SHAPE_TEXT));
+}
+
+/* What the hooks make of a gradient; NULL and an error if one fails. */
 static cr_tensor *run_hooks(const struct grad_hook *hook, int output, cr_tensor *grad)
 {
-    for (; hook && grad; hook = hook->next) {
-        if (hook->output == output)
-            grad = hook->function(grad, hook->context);
+    for (; hook; hook = hook->next) {
+        if (hook->output != output)
+            continue;
+        cr_tensor *given = hook->function(grad, hook->context);
+        if (check_hooked(given, grad) != CR_OK)
+            return NULL;
+        grad = given;
     }
     return grad;
 }
 
-static cr_status capture(struct walk *walk, const cr_tensor *tensor, cr_tensor *grad, bool *found)
+static cr_status capture(struct walk *walk, const cr_tensor *tensor, cr_tensor *grad)
 {
     for (int i = 0; i < walk->wanted_count; i++) {
-        if (walk->wanted[i] != tensor)
-            continue;
-        *found = true;
-        if (accumulate(&walk->captured[i], grad) != CR_OK)
+        if (walk->wanted[i] == tensor && accumulate(&walk->captured[i], grad) != CR_OK)
             return cr_error_status();
     }
     return CR_OK;
 }
 
+static cr_status settle_leaf(struct walk *walk, cr_tensor *leaf, cr_tensor *grad)
+{
+    return walk->captures ? capture(walk, leaf, grad) : accumulate_leaf(leaf, grad);
+}
+
 static cr_status deliver_leaf(struct walk *walk, cr_tensor *leaf, cr_tensor *grad)
 {
-    bool found = false;
-    grad = run_hooks(leaf->hooks, 0, grad);
-    if (!grad)
-        return cr_error_set(CR_ERROR_STATE, "backward: a gradient hook returned NULL");
-    if (walk->wanted)
-        return capture(walk, leaf, grad, &found);
-    return accumulate_leaf(leaf, grad);
+    struct hooked_leaf *hooked = find_hooked(walk, leaf);
+    return hooked ? accumulate(&hooked->total, grad) : settle_leaf(walk, leaf, grad);
+}
+
+/* The whole gradient of a leaf with hooks. */
+static cr_status finish_leaf(struct walk *walk, cr_tensor *leaf, cr_tensor *total)
+{
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *grad = run_hooks(leaf->hooks, 0, total);
+    cr_status status = grad ? settle_leaf(walk, leaf, grad) : cr_error_status();
+    cr_frame_end(frame);
+    return status;
+}
+
+/* After a node ran, or was found to have no gradient: leaves that nothing else leads to. */
+static cr_status pass_edges(struct walk *walk, const struct node *node)
+{
+    for (int i = 0; i < node->input_count && walk->hooked_count; i++) {
+        struct hooked_leaf *hooked =
+            node->edges[i].leaf ? find_hooked(walk, node->edges[i].leaf) : NULL;
+        if (!hooked || --hooked->pending || !hooked->total)
+            continue;
+        if (finish_leaf(walk, hooked->leaf, hooked->total) != CR_OK)
+            return cr_error_status();
+    }
+    return CR_OK;
 }
 
 /* A gradient that an op's backward gave for its input i. */
@@ -167,7 +274,7 @@ static cr_status deliver(struct walk *walk, struct node *node, int i, cr_tensor 
     struct edge *edge = &node->edges[i];
     if (edge->leaf)
         return deliver_leaf(walk, edge->leaf, grad);
-    return accumulate(&walk->slots[edge->node->scratch * CR_MAX_OUTPUTS + edge->index], grad);
+    return accumulate(&walk->slots[edge->node->place * CR_MAX_OUTPUTS + edge->index], grad);
 }
 
 /* ---- one node ---- */
@@ -212,13 +319,13 @@ static cr_status settle_outputs(struct walk *walk, struct node *node, cr_tensor 
             continue;
         cr_tensor *hooked = run_hooks(node->hooks, i, grads[i]);
         if (!hooked)
-            return cr_error_set(CR_ERROR_STATE, "backward: a gradient hook returned NULL");
+            return cr_error_status();
         if (hooked != grads[i]) {
             cr_retain(hooked);
             cr_release(grads[i]);
             grads[i] = hooked;
         }
-        if (node->watched[i] && node->watched[i]->retains_grad && !walk->wanted &&
+        if (node->watched[i] && node->watched[i]->retains_grad && !walk->captures &&
             accumulate_leaf(node->watched[i], grads[i]) != CR_OK)
             return cr_error_status();
     }
@@ -252,8 +359,10 @@ static cr_status call_backward(struct node *node, cr_tensor **grads, cr_tensor *
                               .input_specs = node->input_specs,
                               .output_specs = node->output_specs,
                               .grad_inputs = grad_inputs };
-    cr_status status = node->op->backward(&call);
-    return status == CR_OK && cr_failed() ? cr_error_status() : status;
+    if (node->op->backward(&call) == CR_OK && !cr_failed())
+        return CR_OK;
+    cr_error_prefix("backward of %s", node->op->name);
+    return cr_error_status();
 }
 
 static cr_status deliver_all(struct walk *walk, struct node *node, const bool *needs,
@@ -299,14 +408,15 @@ static cr_status run_node(struct walk *walk, struct node *node, cr_tensor **grad
 static cr_status run_nodes(struct walk *walk)
 {
     for (size_t i = 0; i < walk->count; i++) {
-        struct node *node = walk->nodes[i];
+        struct node *node = walk->visits[i].node;
         cr_tensor **grads = walk->slots + i * CR_MAX_OUTPUTS;
         bool any = false;
         for (int output = 0; output < node->output_count; output++)
             any = any || grads[output];
-        if (!any)
-            continue;
-        if (settle_outputs(walk, node, grads) != CR_OK || run_node(walk, node, grads) != CR_OK)
+        if (any &&
+            (settle_outputs(walk, node, grads) != CR_OK || run_node(walk, node, grads) != CR_OK))
+            return cr_error_status();
+        if (pass_edges(walk, node) != CR_OK)
             return cr_error_status();
         for (int output = 0; output < node->output_count; output++) {
             cr_release(grads[output]);
@@ -321,6 +431,7 @@ static cr_status run_nodes(struct walk *walk)
 static cr_tensor *seed_gradient(const cr_backward_args *args)
 {
     cr_tensor *output = args->output;
+    char text[2][CR_SHAPE_TEXT];
     if (!output->requires_grad) {
         cr_error_set(CR_ERROR_STATE, "backward: the output does not require a gradient; nothing it "
                                      "was made from does, or recording was off");
@@ -329,16 +440,16 @@ static cr_tensor *seed_gradient(const cr_backward_args *args)
     if (args->gradient) {
         if (cr_shape_equal(&args->gradient->shape, &output->shape))
             return cr_to_dtype(args->gradient, (cr_dtype)output->dtype);
-        cr_error_set(CR_ERROR_SHAPE, "backward: the gradient given has another shape than the "
-                                     "output");
+        cr_error_set(CR_ERROR_SHAPE, "backward: the gradient given has shape %s, but the output %s",
+                     cr_shape_format(&args->gradient->shape, text[0], CR_SHAPE_TEXT),
+                     cr_shape_format(&output->shape, text[1], CR_SHAPE_TEXT));
         return NULL;
     }
     if (tensor_numel(output) != 1) {
-        char text[CR_SHAPE_TEXT];
         cr_error_set(CR_ERROR_SHAPE,
                      "backward: the output has shape %s; only one element has a gradient of its "
                      "own, else pass .gradient",
-                     cr_shape_format(&output->shape, text, sizeof text));
+                     cr_shape_format(&output->shape, text[0], CR_SHAPE_TEXT));
         return NULL;
     }
     return cr_ones_with(
@@ -351,11 +462,15 @@ static cr_status walk_run(struct walk *walk)
     cr_tensor *seed = seed_gradient(walk->args);
     if (!seed)
         return cr_error_status();
-    if (!output->node)
-        return deliver_leaf(walk, output, seed);
+    if (!output->node) {
+        cr_retain(seed); /* the caller's, so the leaf copies it */
+        cr_status status = finish_leaf(walk, output, seed);
+        cr_release(seed);
+        return status;
+    }
     if (walk_collect(walk, output->node) != CR_OK)
         return CR_ERROR_MEMORY;
-    walk->slots[output->node->scratch * CR_MAX_OUTPUTS + output->output_index] = cr_retain(seed);
+    walk->slots[output->node->place * CR_MAX_OUTPUTS + output->output_index] = cr_retain(seed);
     return run_nodes(walk);
 }
 
@@ -393,7 +508,11 @@ cr_status cr_grad(cr_backward_args args, cr_tensor *const *inputs, int count, cr
     if (!captured)
         return CR_ERROR_MEMORY;
     struct walk walk = {
-        .args = &args, .wanted = inputs, .wanted_count = count, .captured = captured
+        .args = &args,
+        .captures = true,
+        .wanted = inputs,
+        .wanted_count = count,
+        .captured = captured,
     };
     cr_status status = backward_run(&walk);
     for (int i = 0; i < count && status == CR_OK; i++)

@@ -46,6 +46,10 @@ static cr_status recompute(cr_gradient_call *call, cr_tensor **detached)
 
 static cr_status checkpoint_backward(cr_gradient_call *call)
 {
+    if (cr_grad_enabled())
+        return cr_error_set(CR_ERROR_UNSUPPORTED,
+                            "checkpoint: has no second-order gradient; run the function without "
+                            "cr_checkpoint where create_graph is wanted");
     size_t count = (size_t)CR_MAX(call->input_count, 1);
     cr_tensor **detached = cr_alloc_zeroed(count, sizeof *detached);
     if (!detached)
@@ -95,13 +99,13 @@ cr_tensor *cr_checkpoint(cr_checkpoint_function function, cr_tensor *const *inpu
         return NULL;
     struct checkpoint_attributes attributes = { function, context, *cr_default_generator(),
                                                 cr_autocast_dtype() };
-    if (!cr_grad_enabled())
-        return function(inputs, count, context);
     cr_frame frame = cr_frame_begin();
-    cr_set_grad_enabled(false);
+    bool was = cr_set_grad_enabled(false);
     cr_tensor *output = function(inputs, count, context);
-    cr_set_grad_enabled(true);
-    if (output)
+    cr_set_grad_enabled(was);
+    if (!output)
+        cr_error_set(CR_ERROR_STATE, "checkpoint: the function returned NULL");
+    else if (was)
         output = checkpoint_record(&attributes, inputs, count, output);
     return cr_frame_end_with(frame, output);
 }

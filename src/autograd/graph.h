@@ -34,8 +34,9 @@ struct node {
     uint64_t sequence; /* rises in the order of creation, so inputs come before */
     int input_count;
     int output_count;
-    bool is_consumed;           /* backward has run and given up what was saved */
-    int scratch;                /* position in the running backward; -1 outside one */
+    bool is_consumed;           /* backward has given up what was saved */
+    const void *walk;           /* the backward that is visiting it; NULL outside one */
+    int place;                  /* its position there */
     struct edge *edges;         /* input_count */
     struct saved *saved_inputs; /* input_count */
     cr_tensor_spec *input_specs;
@@ -58,7 +59,7 @@ cr_status node_adopt_outputs(struct node *node, cr_tensor *const *outputs);
 /* Gives up a reference; nodes that die are freed one after the other, not recursively. */
 void node_release(struct node *node);
 
-/* Gives up what was saved for backward. */
+/* Gives up what was saved for backward; a node that saved nothing can be walked again. */
 void node_consume(struct node *node);
 
 /* The spec of a tensor. */

@@ -66,13 +66,14 @@ cr_tensor *cr_set_requires_grad(cr_tensor *tensor, bool requires_grad)
     if (!tensor)
         return NULL;
     if (requires_grad && !tensor_is_floating(tensor)) {
-        cr_error_set(CR_ERROR_DTYPE, "only floating tensors can require a gradient, not %s",
+        cr_error_set(CR_ERROR_DTYPE,
+                     "set_requires_grad: only floating tensors have gradients, not %s",
                      cr_dtype_name((cr_dtype)tensor->dtype));
         return NULL;
     }
     if (tensor->node && !requires_grad) {
-        cr_error_set(CR_ERROR_STATE, "a tensor made by an op cannot stop requiring a gradient; "
-                                     "use cr_detach");
+        cr_error_set(CR_ERROR_STATE, "set_requires_grad: a tensor made by an op cannot stop "
+                                     "requiring a gradient; use cr_detach");
         return NULL;
     }
     tensor->requires_grad = requires_grad;

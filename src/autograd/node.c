@@ -47,7 +47,6 @@ struct node *node_new(const cr_op *op, const void *attributes, cr_tensor *const 
     node->sequence = atomic_fetch_add_explicit(&next_sequence, 1, memory_order_relaxed);
     node->input_count = input_count;
     node->output_count = output_count;
-    node->scratch = -1;
     node->edges = (void *)(block + head);
     node->saved_inputs = (void *)(block + head + edges);
     node->input_specs = (void *)(block + head + edges + saved);
@@ -89,20 +88,20 @@ cr_status node_adopt_outputs(struct node *node, cr_tensor *const *outputs)
     return CR_OK;
 }
 
-static void saved_release(struct saved *saved)
+static bool saved_release(struct saved *saved)
 {
     cr_tensor *tensor = saved->tensor;
     saved->tensor = NULL;
     cr_release(tensor);
+    return tensor != NULL;
 }
 
 void node_consume(struct node *node)
 {
     for (int i = 0; i < node->input_count; i++)
-        saved_release(&node->saved_inputs[i]);
+        node->is_consumed |= saved_release(&node->saved_inputs[i]);
     for (int i = 0; i < node->output_count; i++)
-        saved_release(&node->saved_outputs[i]);
-    node->is_consumed = true;
+        node->is_consumed |= saved_release(&node->saved_outputs[i]);
 }
 
 static void hooks_free(struct grad_hook *hook)

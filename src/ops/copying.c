@@ -99,6 +99,13 @@ static cr_status check_in_place(const char *name, const cr_tensor *to, const cr_
                             "%s: edits in place are not recorded; use the op without _, or switch "
                             "recording off with cr_set_grad_enabled(false)",
                             name);
+    for (int d = 0; d < to->shape.ndim; d++) {
+        if (to->stride[d] == 0 && to->shape.dim[d] > 1)
+            return cr_error_set(CR_ERROR_STATE,
+                                "%s: elements of the tensor overlap in memory, as it was expanded; "
+                                "clone it first",
+                                name);
+    }
     cr_shape shape;
     if (shape_broadcast(&to->shape, &from->shape, &shape) != CR_OK ||
         !cr_shape_equal(&shape, &to->shape)) {

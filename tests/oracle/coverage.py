@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Walks the table of ops and fails for any that the families did not compare with PyTorch, or, if
-it is differentiable, without forward, gradient and finite differences. Reads what the families left
-in the folder CRESSET_RESULTS, so it runs after them."""
+it is differentiable, without forward, gradient and finite differences. Inner ops, which only other
+ops call, need no cases of their own, but must have run in the comparisons of one that has. Reads
+what the families left in the folder CRESSET_RESULTS, so it runs after them."""
 import collections
 import json
 import os
@@ -15,8 +16,9 @@ EXCEPTIONS = {
 
 
 def load(folder):
-    """(counts by op and check, names of ops that ran, faults) of all families."""
-    counts, seen, faults = collections.defaultdict(collections.Counter), set(), []
+    """(counts by op and check, the ops that reach an op by name, faults) of all families."""
+    counts, callers, faults = (collections.defaultdict(collections.Counter),
+                               collections.defaultdict(set), [])
     families = sorted(p.stem.removeprefix("cases_")
                       for p in pathlib.Path(__file__).parent.glob("cases_*.py"))
     for family in families:
@@ -25,37 +27,48 @@ def load(folder):
             faults.append(f"the family {family} left no results; run it first")
             continue
         report = json.loads(path.read_text(encoding="utf-8"))
-        seen.update(report["seen"])
         for op, kinds in report["counts"].items():
             counts[op].update(kinds)
-    return counts, seen, faults
+        for op, reached in report["reached"].items():
+            for name in reached:
+                callers[name].add(op)
+    return counts, callers, faults
+
+
+def is_inner(op):
+    """By its name: a kernel behind another op, or behind the gradient of one."""
+    return op.name.startswith(("_", "native_")) or "_backward" in op.name
 
 
 def needed(op):
     """The checks that an op must have."""
-    checks = ["forward"]
+    if not op.max_inputs:
+        return ["forward"]
+    checks = ["forward", "dtype: float32", "dtype: float64", "layout: contiguous",
+              "layout: sliced"]
     if op.is_differentiable and (op.has_backward or op.is_composed):
         checks += ["gradient", "finite differences"]
     return checks
 
 
-def faults_of(op, counts, seen):
+def faults_of(op, counts, callers):
     """What is missing for one op."""
     own = counts.get(op.name, {})
     excused = EXCEPTIONS.get(op.name, {})
-    owner = op.name.removesuffix("_backward")
-    if owner != op.name and not own.get("forward"):
-        # The kernel of a gradient is compared where that gradient is, if it ran there.
-        if op.name not in seen:
-            yield "neither compared nor run by any gradient that was"
-        if not op.is_composed and op.has_backward and not counts[owner].get("second order"):
-            yield f"has a backward, and {owner} is not compared in second order"
+    if is_inner(op) and not own.get("forward"):
+        through = [caller for caller in callers[op.name] if counts[caller].get("forward")]
+        if not through:
+            yield "neither compared nor run by any op that was"
+        elif op.has_backward and not any(counts[caller].get("second order" if "_backward" in op.name
+                                                            else "gradient")
+                                         for caller in through):
+            yield f"has a backward that no comparison of {', '.join(through)} reaches"
         return
-    if op.is_differentiable and not (op.has_backward or op.is_composed) and owner == op.name:
+    if op.is_differentiable and not (op.has_backward or op.is_composed) and not is_inner(op):
         yield "has no backward and does not say CR_OP_NOT_DIFFERENTIABLE"
-    for check in needed(op):
-        if not own.get(check) and check not in excused:
-            yield f"no comparison: {check}"
+    missing = [check for check in needed(op) if not own.get(check) and check not in excused]
+    if missing:
+        yield "no comparison" + ("" if "forward" in missing else ": " + ", ".join(missing))
 
 
 def main():
@@ -65,12 +78,12 @@ def main():
         print(f"skipped: PyTorch is not installed for {sys.executable} ({error})")
         return 77
     import cresset
-    counts, seen, faults = load(os.environ.get("CRESSET_RESULTS",
-                                               cresset.ROOT / "build/tests/oracle"))
+    counts, callers, faults = load(os.environ.get("CRESSET_RESULTS",
+                                                  cresset.ROOT / "build/tests/oracle"))
     ops = cresset.table()
     names = collections.Counter(op.name for op in ops)
     faults += [f"{name}: stands in the table {n} times" for name, n in names.items() if n > 1]
-    faults += [f"{op.name}: {fault}" for op in ops for fault in faults_of(op, counts, seen)]
+    faults += [f"{op.name}: {fault}" for op in ops for fault in faults_of(op, counts, callers)]
     faults += [f"{name}: an exception for an op that is not in the table"
                for name in EXCEPTIONS if name not in names]
     totals = collections.Counter()

@@ -90,6 +90,7 @@ class Results:
     def __init__(self):
         self.counts = collections.defaultdict(collections.Counter)
         self.failures = collections.Counter()
+        self.reached = collections.defaultdict(set)  # by op: which ops ran for it
 
     def add(self, op, kind, fault=None, where=""):
         self.counts[op][kind] += 1
@@ -513,7 +514,6 @@ def _run_refusal(results, refusal):
 def run_all(only=(), verbose=False):
     """Runs the declared cases (of the ops in `only`, if any are given); the results."""
     torch.set_num_threads(1)
-    cr.lib.oracle_observe()
     results = Results()
     for case_ in cases:
         if not only or case_.op in only:
@@ -522,7 +522,9 @@ def run_all(only=(), verbose=False):
             except KeyError as error:
                 results.add(case_.op, "forward", error.args[0])
                 continue
+            cr.lib.oracle_observe()
             _run_case(results, case_, verbose)
+            results.reached[case_.op] |= cr.seen()
     for refusal in refusals:
         if not only or refusal.op in only:
             _run_refusal(results, refusal)

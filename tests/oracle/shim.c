@@ -144,12 +144,14 @@ static void notice(const cr_call *call, void *context)
         seen[seen_count++] = call->op;
 }
 
+/* Begins a new list of the ops that run in the calling thread. */
 void oracle_observe(void)
 {
+    seen_count = 0;
     cr_observe((cr_observation){ notice, NULL });
 }
 
-/* The name of the i-th op that ran in this process since oracle_observe; NULL behind the last. */
+/* The name of the i-th op that ran since oracle_observe; NULL behind the last. */
 const char *oracle_seen(int i)
 {
     return i < seen_count ? seen[i]->name : NULL;

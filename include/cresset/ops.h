@@ -2,7 +2,9 @@
 #ifndef CRESSET_OPS_H
 #define CRESSET_OPS_H
 
+#include "cresset/convolution.h"
 #include "cresset/creation.h"
+#include "cresset/linear_algebra.h"
 #include "cresset/loss.h"
 #include "cresset/normalization.h"
 #include "cresset/op.h"

@@ -21,6 +21,8 @@ extern OP_FAMILY(cross_entropy_ops);
 extern OP_FAMILY(axis_ops);
 extern OP_FAMILY(slice_ops);
 extern OP_FAMILY(join_ops);
+extern OP_FAMILY(matrix_ops);
+extern OP_FAMILY(convolution_ops);
 extern OP_FAMILY(creation_ops);
 extern OP_FAMILY(drawing_ops);
 
@@ -48,5 +50,29 @@ cr_status require_ndim(const cr_tensor *x, const char *what, int least, int most
 
 /* A list of dims made non-negative, sorted and checked for doubles; none given means all. */
 cr_status normalize_dims(cr_shape *dims, int ndim);
+
+/* ---- kernels without code for bfloat16 and float16 ---- */
+
+/* Such a kernel runs on half_begin's call, which is the one given or, for 16-bit floats, one on
+ * float32 copies that lie at the end of the workspace:
+ *
+ *     struct half_call half;
+ *     const cr_call *computed = half_begin(&half, call);
+ *     … the kernel, on `computed` …
+ *     half_end(computed, call);
+ *
+ * Its workspace is what the kernel needs, in multiples of 64, and half_workspace(call). One output.
+ */
+#define HALF_INPUTS 3
+struct half_call {
+    cr_call call;
+    cr_tensor *inputs[HALF_INPUTS];
+    cr_tensor *output;
+    cr_tensor tensors[HALF_INPUTS + 1];
+    struct storage storages[HALF_INPUTS + 1];
+};
+size_t half_workspace(const cr_call *call);
+const cr_call *half_begin(struct half_call *half, const cr_call *call);
+void half_end(const cr_call *computed, const cr_call *call);
 
 #endif

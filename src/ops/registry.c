@@ -16,6 +16,8 @@ static const cr_op *const *const families[] = {
     cross_entropy_ops,
     creation_ops,
     drawing_ops,
+    matrix_ops,
+    convolution_ops,
 };
 
 int cr_op_count(void)

@@ -1,0 +1,71 @@
+/* An image classifier as it is kept in a file: an architecture with its settings, the weights, the
+ * names of the classes, and what is done to a picture before it is seen.
+ *
+ * The file is safetensors; everything but the weights stands as JSON in its metadata under
+ * "cresset", so that a file is enough to evaluate, predict and go on training. */
+#ifndef CRESSET_CLASSIFIER_H
+#define CRESSET_CLASSIFIER_H
+
+#include "cresset/data.h"
+#include "cresset/models.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cr_classifier {
+    cr_model *model;
+    cr_bound_architecture bound; /* settings for cr_run_architecture */
+    cr_shape input;              /* of one sample: (C, H, W) */
+    int class_count;
+    char **class_names;           /* class_count of them */
+    cr_transform_list transforms; /* for evaluation: the normalization */
+} cr_classifier;
+
+/* A new classifier with initial weights from the seed. Classes and input are the data set's; its
+ * channel means and deviations (measured here) become the normalization. settings.classes is set
+ * from the data set. NULL on failure. */
+cr_classifier *cr_classifier_new(const char *architecture, cr_model_settings settings,
+                                 cr_dataset *data, uint64_t seed);
+
+/* From a file or from a run directory (its best weights, or the last if there are none). */
+cr_classifier *cr_classifier_load(const char *path);
+void cr_classifier_free(cr_classifier *classifier);
+
+/* The JSON that describes all but the weights, to be freed with cr_free; and the file. */
+char *cr_classifier_describe(const cr_classifier *classifier);
+cr_status cr_classifier_save(const cr_classifier *classifier, const char *path);
+
+/* Logits (N, classes) of samples (N, C, H, W), float32, already transformed. */
+cr_tensor *cr_classifier_forward(const cr_classifier *classifier, cr_tensor *samples);
+
+/* ---- evaluation ---- */
+
+typedef struct cr_evaluation {
+    int64_t count; /* samples */
+    int64_t classes;
+    double loss;     /* mean cross-entropy */
+    double accuracy; /* fraction */
+    double seconds;
+    int64_t *truth;       /* (count) */
+    int64_t *predicted;   /* (count) */
+    float *probabilities; /* (count, classes) */
+} cr_evaluation;
+
+typedef struct cr_evaluate_args {
+    int64_t batch_size; /* 0: 256 */
+    int workers;
+    /* Called after each batch; true stops with CR_ERROR_INTERRUPTED. May be NULL. */
+    bool (*progress)(int64_t done, int64_t all, void *context);
+    void *context;
+} cr_evaluate_args;
+
+/* Runs a classifier in eval mode over a data set of its sample shape and classes. */
+cr_status cr_evaluate(const cr_classifier *classifier, cr_dataset *data, cr_evaluate_args args,
+                      cr_evaluation *evaluation);
+void cr_evaluation_free(cr_evaluation *evaluation);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,140 @@
+/* The training loop: epochs, evaluation, checkpoints, early stopping, resuming bit for bit.
+ *
+ *     cr_classifier *net = cr_classifier_new("convnet", (cr_model_settings){ 0 }, train, 1);
+ *     cr_train_settings settings = cr_train_defaults();
+ *     settings.epochs = 10;
+ *     cr_train_result result;
+ *     cr_train(net, train, test, settings, (cr_train_run){ .folder = "runs/mine" }, &result);
+ *
+ * What a run does depends on its settings and seed alone, not on the number of threads or workers,
+ * nor on how often it was stopped and resumed. */
+#ifndef CRESSET_TRAIN_H
+#define CRESSET_TRAIN_H
+
+#include "cresset/classifier.h"
+#include "cresset/optim.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* X(NAME, word) */
+#define CR_TRAIN_SCHEDULE_TABLE(X)                                                                 \
+    X(CONSTANT, "constant")                                                                        \
+    X(STEP, "step")               /* times gamma every step_epochs */                              \
+    X(MULTISTEP, "multistep")     /* times gamma at each of milestones */                          \
+    X(EXPONENTIAL, "exponential") /* times gamma every epoch */                                    \
+    X(POLYNOMIAL, "polynomial")                                                                    \
+    X(COSINE, "cosine")                                                                            \
+    X(RESTARTS, "cosine-restarts") /* the first cycle step_epochs long, each next twice as long */ \
+    X(ONE_CYCLE, "one-cycle")                                                                      \
+    X(PLATEAU, "plateau") /* times gamma when the validation loss has not fallen */
+
+typedef enum cr_train_schedule {
+#define CR_TRAIN_SCHEDULE_ENUM(name, word) CR_TRAIN_##name,
+    CR_TRAIN_SCHEDULE_TABLE(CR_TRAIN_SCHEDULE_ENUM)
+#undef CR_TRAIN_SCHEDULE_ENUM
+        CR_TRAIN_SCHEDULE_COUNT
+} cr_train_schedule;
+
+const char *cr_train_schedule_name(cr_train_schedule schedule);
+
+/* The schedule of that word; an error naming the nearest, and CR_TRAIN_SCHEDULE_COUNT, if none. */
+cr_train_schedule cr_train_schedule_find(const char *word);
+
+#define CR_TRAIN_MAX_MILESTONES 16
+
+typedef struct cr_train_settings {
+    int64_t epochs;
+    int64_t batch_size;
+    cr_optim_settings optimizer;
+    cr_train_schedule schedule;                 /* steps once a batch, plateau once an epoch */
+    double gamma;                               /* 0: 0.1 */
+    double step_epochs;                         /* 0: a third of the epochs */
+    double milestones[CR_TRAIN_MAX_MILESTONES]; /* epochs */
+    int milestone_count;
+    double power;         /* polynomial; 0: 1 */
+    double lr_min;        /* cosine's end */
+    int plateau_patience; /* epochs; 0: 10 */
+    double warmup_epochs; /* linear, from a hundredth of the rate, before the schedule */
+    double label_smoothing;
+    double clip_norm;          /* 0: none */
+    double clip_value;         /* 0: none */
+    int64_t accumulate;        /* batches whose gradients are averaged for a step; 0: 1 */
+    double ema_decay;          /* 0: none; what is evaluated and kept as best is the average then */
+    cr_transform_list augment; /* before the classifier's own transforms */
+    uint64_t seed;
+    int workers;
+    int64_t early_stopping;      /* epochs without a better validation accuracy; 0: never */
+    cr_dtype autocast;           /* CR_F32: off */
+    bool balanced;               /* samples drawn so that classes come equally often */
+    int64_t samples_per_epoch;   /* 0: as many as the set has */
+} cr_train_settings;
+
+/* 10 epochs of batches of 128, AdamW at 1e-3, a cosine schedule; workers 2. */
+cr_train_settings cr_train_defaults(void);
+
+/* The numbers of one epoch. Validation is NaN without a validation set. */
+typedef struct cr_train_epoch {
+    int64_t epoch; /* from 1 */
+    double train_loss;
+    double train_accuracy;
+    double validation_loss;
+    double validation_accuracy;
+    double lr;      /* at its end */
+    double seconds; /* of training and validation, since the run began, interruptions left out */
+    int64_t memory; /* highest of the process so far, bytes */
+    bool is_best;
+} cr_train_epoch;
+
+/* What is going on within an epoch. */
+typedef struct cr_train_progress {
+    int64_t epoch; /* from 1 */
+    int64_t epochs;
+    int64_t batch; /* done in this epoch */
+    int64_t batches;
+    bool is_validation;
+    double loss; /* means over the epoch so far */
+    double accuracy;
+    double lr;
+    double samples_per_second;
+} cr_train_progress;
+
+/* Where a run writes, and whom it tells. Everything may be zero. */
+typedef struct cr_train_run {
+    /* The run directory: metrics.csv, log.txt, args.json, weights/best.safetensors,
+     * weights/last.safetensors. NULL: nothing is written. */
+    const char *folder;
+    const char *arguments; /* JSON for args.json; NULL: the settings themselves */
+    bool resume;           /* go on from weights/last.safetensors */
+    double save_seconds;   /* write last.safetensors at least this often; 0: 60, negative: only
+                            * after each epoch */
+    /* Called after each batch and each epoch. */
+    void (*on_progress)(const cr_train_progress *progress, void *context);
+    void (*on_epoch)(const cr_train_epoch *epoch, void *context);
+    /* Asked after each batch; true saves and ends the run with CR_ERROR_INTERRUPTED. */
+    bool (*should_stop)(void *context);
+    void *context;
+} cr_train_run;
+
+typedef struct cr_train_result {
+    cr_train_epoch *epochs; /* (count), of the whole run, also those before a resume */
+    int64_t count;
+    int64_t best_epoch; /* from 1; by validation accuracy, or by training loss without a set */
+    int64_t steps;      /* of the optimiser */
+    double seconds;
+    bool stopped_early;
+} cr_train_result;
+
+/* Trains a classifier. Afterwards it holds the last weights (the average, with ema_decay); the best
+ * are in the run directory. The result is filled as far as the run came, also on failure, and is to
+ * be freed. A loss that is not finite ends the run with CR_ERROR_NUMERIC; what was saved before
+ * stands. */
+cr_status cr_train(cr_classifier *classifier, cr_dataset *train, cr_dataset *validation,
+                   cr_train_settings settings, cr_train_run run, cr_train_result *result);
+void cr_train_result_free(cr_train_result *result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

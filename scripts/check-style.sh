@@ -10,7 +10,7 @@ export LC_ALL=C.UTF-8
 # The functions that the library must not call, with what to use instead.
 banned='
     exit|_exit|_Exit|quick_exit|abort  report by cr_error_set and return
-    printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|perror  use cr_log, cr_text or cr_file_writer
+    printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|perror  use cr_log_message, cr_text or cr_file_writer
     malloc|calloc|realloc|free|strdup|strndup|asprintf|vasprintf  use cr_alloc and its kin
     strcpy|strcat|sprintf|vsprintf|gets|stpcpy  use cr_text or cr_string_format
     atoi|atol|atoll|atof|strtok  use cr_parse_int64 or cr_parse_double

@@ -50,7 +50,7 @@ int64_t cr_process_memory_peak(void);
 typedef enum cr_log_level { CR_LOG_DEBUG, CR_LOG_INFO, CR_LOG_WARNING } cr_log_level;
 typedef void (*cr_log_sink)(cr_log_level level, const char *line, void *context);
 void cr_log_set_sink(cr_log_sink sink, void *context);
-void cr_log(cr_log_level level, const char *format, ...) CR_PRINTF(2, 3);
+void cr_log_message(cr_log_level level, const char *format, ...) CR_PRINTF(2, 3);
 
 #ifdef __cplusplus
 }

@@ -26,6 +26,13 @@
 #define CR_CONSTRUCTOR         __attribute__((constructor))
 #define CR_PREFETCH(address)   __builtin_prefetch(address)
 
+/* Before a loop whose turns do not depend on each other, though its pointers may be equal. */
+#ifdef __clang__
+#define CR_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define CR_INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 /* Defined when AddressSanitizer watches: then nothing may hide a block from it by caching. */
 #if defined(__SANITIZE_ADDRESS__)
 #define CR_ADDRESS_SANITIZER 1

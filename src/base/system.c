@@ -281,7 +281,7 @@ void cr_log_set_sink(cr_log_sink sink, void *context)
     pthread_mutex_unlock(&log_lock);
 }
 
-void cr_log(cr_log_level level, const char *format, ...)
+void cr_log_message(cr_log_level level, const char *format, ...)
 {
     pthread_mutex_lock(&log_lock);
     cr_log_sink sink = log_sink;

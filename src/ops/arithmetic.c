@@ -1,16 +1,8 @@
 /* Sums, differences, products and quotients of tensors, with broadcasting and promotion. */
 #include "ops/ops.h"
 
-static void binary_forward(const cr_call *call, enum binary_kind kind)
-{
-    struct elementwise_plan plan;
-    const cr_tensor *tensors[] = { call->outputs[0], call->inputs[0], call->inputs[1] };
-    elementwise_plan_make(&plan, &call->outputs[0]->shape, tensors, 3);
-    elementwise_run(&plan, pointwise_loops()->binary[kind][call->outputs[0]->dtype], NULL);
-}
-
 /* The gradient of a broadcast operand: summed to the shape it had. */
-static void give(cr_gradient_call *call, int i, cr_tensor *grad)
+void give_broadcast(cr_gradient_call *call, int i, cr_tensor *grad)
 {
     call->grad_inputs[i] = cr_sum_to_size(grad, call->input_specs[i].shape);
 }
@@ -19,14 +11,14 @@ static void give(cr_gradient_call *call, int i, cr_tensor *grad)
 
 static void add_forward(const cr_call *call)
 {
-    binary_forward(call, BINARY_ADD);
+    map_forward(call, MAP_ADD);
 }
 
 static cr_status add_backward(cr_gradient_call *call)
 {
     for (int i = 0; i < 2; i++) {
         if (call->needs[i])
-            give(call, i, call->grad_outputs[0]);
+            give_broadcast(call, i, call->grad_outputs[0]);
     }
     return CR_OK;
 }
@@ -57,15 +49,15 @@ cr_tensor *cr_add_scalar(cr_tensor *a, double b)
 
 static void sub_forward(const cr_call *call)
 {
-    binary_forward(call, BINARY_SUB);
+    map_forward(call, MAP_SUB);
 }
 
 static cr_status sub_backward(cr_gradient_call *call)
 {
     if (call->needs[0])
-        give(call, 0, call->grad_outputs[0]);
+        give_broadcast(call, 0, call->grad_outputs[0]);
     if (call->needs[1])
-        give(call, 1, cr_neg(call->grad_outputs[0]));
+        give_broadcast(call, 1, cr_neg(call->grad_outputs[0]));
     return CR_OK;
 }
 
@@ -95,18 +87,23 @@ cr_tensor *cr_sub(cr_tensor *a, cr_tensor *b)
     return cr_apply(&sub_op, CR_INPUTS(a, b), NULL);
 }
 
+cr_tensor *cr_sub_scalar(cr_tensor *a, double b)
+{
+    return cr_sub(a, cr_scalar(b));
+}
+
 /* ---- mul ---- */
 
 static void mul_forward(const cr_call *call)
 {
-    binary_forward(call, BINARY_MUL);
+    map_forward(call, MAP_MUL);
 }
 
 static cr_status mul_backward(cr_gradient_call *call)
 {
     for (int i = 0; i < 2; i++) {
         if (call->needs[i])
-            give(call, i, cr_mul(call->grad_outputs[0], call->inputs[1 - i]));
+            give_broadcast(call, i, cr_mul(call->grad_outputs[0], call->inputs[1 - i]));
     }
     return CR_OK;
 }
@@ -134,25 +131,20 @@ cr_tensor *cr_mul_scalar(cr_tensor *a, double b)
     return cr_mul(a, cr_scalar(b));
 }
 
-cr_tensor *cr_neg(cr_tensor *a)
-{
-    return cr_mul(a, cr_scalar_int(-1));
-}
-
 /* ---- div ---- */
 
 static void div_forward(const cr_call *call)
 {
-    binary_forward(call, BINARY_DIV);
+    map_forward(call, MAP_DIV);
 }
 
 static cr_status div_backward(cr_gradient_call *call)
 {
     cr_tensor *grad = cr_div(call->grad_outputs[0], call->inputs[1]);
     if (call->needs[0])
-        give(call, 0, grad);
+        give_broadcast(call, 0, grad);
     if (call->needs[1])
-        give(call, 1, cr_neg(cr_mul(grad, cr_div(call->inputs[0], call->inputs[1]))));
+        give_broadcast(call, 1, cr_neg(cr_mul(grad, cr_div(call->inputs[0], call->inputs[1]))));
     return CR_OK;
 }
 
@@ -172,6 +164,11 @@ static const cr_op div_op = {
 cr_tensor *cr_div(cr_tensor *a, cr_tensor *b)
 {
     return cr_apply(&div_op, CR_INPUTS(a, b), NULL);
+}
+
+cr_tensor *cr_div_scalar(cr_tensor *a, double b)
+{
+    return cr_div(a, cr_scalar(b));
 }
 
 OP_FAMILY(arithmetic_ops) = { &add_op, &sub_op, &mul_op, &div_op, NULL };

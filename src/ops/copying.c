@@ -87,14 +87,15 @@ OP_FAMILY(copy_ops) = { &to_dtype_op, &clone_op, NULL };
 
 /* ---- in place ---- */
 
-/* An edit in place is not recorded, so it must not be one that gradients depend on. */
-static cr_status check_in_place(const char *name, const cr_tensor *to, const cr_tensor *from)
+/* An edit in place is not recorded, so it must not be one that gradients depend on. `from` may be
+ * NULL where nothing is read. */
+static cr_status check_target(const char *name, const cr_tensor *to, const cr_tensor *from)
 {
     if (cr_failed())
         return cr_error_status();
-    if (!to || !from)
-        return cr_error_set(CR_ERROR_ARGUMENT, "%s: a tensor is NULL", name);
-    if (cr_grad_enabled() && (to->requires_grad || from->requires_grad))
+    if (!to)
+        return cr_error_set(CR_ERROR_ARGUMENT, "%s: the tensor is NULL", name);
+    if (cr_grad_enabled() && (to->requires_grad || cr_requires_grad(from)))
         return cr_error_set(CR_ERROR_STATE,
                             "%s: edits in place are not recorded; use the op without _, or switch "
                             "recording off with cr_set_grad_enabled(false)",
@@ -106,7 +107,14 @@ static cr_status check_in_place(const char *name, const cr_tensor *to, const cr_
                                 "clone it first",
                                 name);
     }
+    return CR_OK;
+}
+
+static cr_status check_source(const char *name, const cr_tensor *to, const cr_tensor *from)
+{
     cr_shape shape;
+    if (!from)
+        return cr_error_set(CR_ERROR_ARGUMENT, "%s: the tensor to read is NULL", name);
     if (shape_broadcast(&to->shape, &from->shape, &shape) != CR_OK ||
         !cr_shape_equal(&shape, &to->shape)) {
         char text[2][CR_SHAPE_TEXT];
@@ -118,25 +126,79 @@ static cr_status check_in_place(const char *name, const cr_tensor *to, const cr_
     return CR_OK;
 }
 
-cr_status cr_copy_(cr_tensor *to, cr_tensor *from)
+/* True if writing `to` element by element could change what is read of `from` later. */
+static bool may_overlap(const cr_tensor *to, const cr_tensor *from)
 {
-    if (check_in_place("copy_", to, from) != CR_OK)
+    if (!to->storage || to->storage != from->storage)
+        return false;
+    bool is_same = to->offset == from->offset && cr_shape_equal(&to->shape, &from->shape) &&
+                   to->dtype == from->dtype;
+    for (int d = 0; is_same && d < to->shape.ndim; d++)
+        is_same = to->stride[d] == from->stride[d];
+    return !is_same;
+}
+
+/* to = map(to, from), where from is brought to the dtype of `to` first. */
+static cr_status edit(const char *name, cr_tensor *to, cr_tensor *from, enum map_kind kind,
+                      double parameter)
+{
+    if (check_target(name, to, from) != CR_OK || check_source(name, to, from) != CR_OK)
         return cr_error_status();
-    if (to->storage && from->storage)
-        copy_tensor(to, from);
+    cr_frame frame = cr_frame_begin();
+    if (may_overlap(to, from))
+        from = cr_clone(from);
+    from = cr_to_dtype(from, (cr_dtype)to->dtype);
+    if (from && to->storage && from->storage)
+        map_run(pointwise_map(kind), to, (const cr_tensor *const[]){ to, from }, 2, &parameter);
     tensor_bump_version(to);
-    return CR_OK;
+    cr_frame_end(frame);
+    return cr_error_status();
 }
 
 cr_status cr_add_(cr_tensor *to, cr_tensor *from, double alpha)
 {
-    if (check_in_place("add_", to, from) != CR_OK)
+    return edit("add_", to, from, alpha == 1.0 ? MAP_ADD : MAP_ADD_SCALED, alpha);
+}
+
+cr_status cr_sub_(cr_tensor *to, cr_tensor *from)
+{
+    return edit("sub_", to, from, MAP_SUB, 0);
+}
+
+cr_status cr_mul_(cr_tensor *to, cr_tensor *from)
+{
+    return edit("mul_", to, from, MAP_MUL, 0);
+}
+
+cr_status cr_div_(cr_tensor *to, cr_tensor *from)
+{
+    if (to && !tensor_is_floating(to) && !cr_failed())
+        return cr_error_set(CR_ERROR_DTYPE, "div_: the quotient is floating and %s cannot hold it",
+                            cr_dtype_name((cr_dtype)to->dtype));
+    return edit("div_", to, from, MAP_DIV, 0);
+}
+
+cr_status cr_copy_(cr_tensor *to, cr_tensor *from)
+{
+    if (check_target("copy_", to, from) != CR_OK || check_source("copy_", to, from) != CR_OK)
         return cr_error_status();
     cr_frame frame = cr_frame_begin();
-    bool was = cr_set_grad_enabled(false);
-    cr_tensor *sum = cr_add(to, alpha == 1.0 ? from : cr_mul_scalar(from, alpha));
-    cr_set_grad_enabled(was);
-    cr_status status = sum ? cr_copy_(to, sum) : cr_error_status();
+    if (may_overlap(to, from))
+        from = cr_clone(from);
+    if (from && to->storage && from->storage)
+        copy_tensor(to, from);
+    tensor_bump_version(to);
     cr_frame_end(frame);
-    return status;
+    return cr_error_status();
+}
+
+cr_status cr_clamp_(cr_tensor *to, double min, double max)
+{
+    if (check_target("clamp_", to, NULL) != CR_OK)
+        return cr_error_status();
+    const double bounds[] = { min, max };
+    if (to->storage)
+        map_run(pointwise_map(MAP_CLAMP), to, (const cr_tensor *const[]){ to }, 1, bounds);
+    tensor_bump_version(to);
+    return CR_OK;
 }

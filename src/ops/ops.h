@@ -12,8 +12,11 @@
 #define OP_FAMILY(name) const cr_op *const name[]
 
 extern OP_FAMILY(arithmetic_ops);
+extern OP_FAMILY(binary_ops);
+extern OP_FAMILY(comparison_ops);
 extern OP_FAMILY(copy_ops);
 extern OP_FAMILY(sum_ops);
+extern OP_FAMILY(unary_ops);
 extern OP_FAMILY(view_ops);
 extern OP_FAMILY(softmax_ops);
 extern OP_FAMILY(batch_norm_ops);
@@ -36,6 +39,18 @@ cr_status infer_same(cr_infer_call *call);
 
 /* One output of all inputs' broadcast shape and promoted dtype. */
 cr_status infer_broadcast(cr_infer_call *call);
+
+/* One output of input 0's shape, bool. */
+cr_status infer_bool(cr_infer_call *call);
+
+/* ---- kernels and gradients of element-wise ops ---- */
+
+/* Runs a map on the inputs; the op's attributes, if it has any, are doubles, the map's parameters.
+ */
+void map_forward(const cr_call *call, enum map_kind kind);
+
+/* The gradient of an operand that was broadcast: `grad` summed to the shape that input i had. */
+void give_broadcast(cr_gradient_call *call, int i, cr_tensor *grad);
 
 /* ---- checks, for infer ---- */
 

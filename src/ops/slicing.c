@@ -140,10 +140,7 @@ static bool part_overlaps(const cr_shape *size, const cr_shape *stride)
 /* Windows of an unfold may overlap; their elements are added up, by one thread. */
 static void add_in_order(cr_tensor *part, const cr_tensor *grad)
 {
-    const cr_tensor *tensors[] = { part, part, grad };
-    struct elementwise_plan plan;
-    elementwise_plan_make(&plan, &part->shape, tensors, 3);
-    elementwise_run_serial(&plan, pointwise_loops()->binary[BINARY_ADD][part->dtype], NULL);
+    map_run_serial(pointwise_map(MAP_ADD), part, (const cr_tensor *const[]){ part, grad }, 2, NULL);
 }
 
 static void slice_backward_forward(const cr_call *call)

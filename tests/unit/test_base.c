@@ -479,12 +479,12 @@ static void log_lines_reach_the_sink(void **state)
 {
     (void)state;
     cr_text lines = { 0 };
-    cr_log(CR_LOG_INFO, "dropped");
+    cr_log_message(CR_LOG_INFO, "dropped");
     cr_log_set_sink(keep_line, &lines);
-    cr_log(CR_LOG_INFO, "epoch %d", 1);
-    cr_log(CR_LOG_WARNING, "slow");
+    cr_log_message(CR_LOG_INFO, "epoch %d", 1);
+    cr_log_message(CR_LOG_WARNING, "slow");
     cr_log_set_sink(NULL, NULL);
-    cr_log(CR_LOG_INFO, "dropped");
+    cr_log_message(CR_LOG_INFO, "dropped");
     assert_string_equal(lines.data, "1:epoch 1;2:slow;");
     cr_text_free(&lines);
 }

@@ -1,25 +1,45 @@
 /* Which instruction set's loops are used. */
 #include "kernels/elementwise/elementwise.h"
 
-extern const struct pointwise_loops pointwise_loops_portable;
+/* PICK(name) is the table of that name for the instruction set in use, declared by TABLES. */
+#define TABLES(type, name, count)                                                                  \
+    extern type name##_portable[count];                                                            \
+    TABLE_AVX2(type, name, count)                                                                  \
+    TABLE_AVX512(type, name, count)
+
 #ifdef CR_HAVE_AVX2
-extern const struct pointwise_loops pointwise_loops_avx2;
+#define TABLE_AVX2(type, name, count) extern type name##_avx2[count];
+#define PICK_AVX2(name)                                                                            \
+    if (isa >= CR_ISA_AVX2)                                                                        \
+        return name##_avx2;
+#else
+#define TABLE_AVX2(type, name, count)
+#define PICK_AVX2(name)
 #endif
 #ifdef CR_HAVE_AVX512
-extern const struct pointwise_loops pointwise_loops_avx512;
+#define TABLE_AVX512(type, name, count) extern type name##_avx512[count];
+#define PICK_AVX512(name)                                                                          \
+    if (isa >= CR_ISA_AVX512)                                                                      \
+        return name##_avx512;
+#else
+#define TABLE_AVX512(type, name, count)
+#define PICK_AVX512(name)
 #endif
 
-const struct pointwise_loops *pointwise_loops(void)
+#define TABLE_CHOICE(type, name, count)                                                            \
+    TABLES(type, name, count)                                                                      \
+    static type *choose_##name(void)                                                               \
+    {                                                                                              \
+        cr_isa isa = cr_cpu_isa();                                                                 \
+        PICK_AVX512(name)                                                                          \
+        PICK_AVX2(name)                                                                            \
+        (void)isa;                                                                                 \
+        return name##_portable;                                                                    \
+    }
+
+TABLE_CHOICE(const struct map, pointwise_maps, MAP_POINTWISE_COUNT)
+
+const struct map *pointwise_map(enum map_kind kind)
 {
-    cr_isa isa = cr_cpu_isa();
-#ifdef CR_HAVE_AVX512
-    if (isa >= CR_ISA_AVX512)
-        return &pointwise_loops_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    if (isa >= CR_ISA_AVX2)
-        return &pointwise_loops_avx2;
-#endif
-    (void)isa;
-    return &pointwise_loops_portable;
+    return &choose_pointwise_maps()[kind];
 }

@@ -24,6 +24,17 @@ CR_INLINE int64_t to_integer(double value)
 #define LOAD_U8(p)   (*(const uint8_t *)(const void *)(p))
 #define LOAD_BOOL(p) (*(const bool *)(const void *)(p))
 
+#define SIZE_F32  4
+#define SIZE_F64  8
+#define SIZE_BF16 2
+#define SIZE_F16  2
+#define SIZE_I64  8
+#define SIZE_I32  4
+#define SIZE_I16  2
+#define SIZE_I8   1
+#define SIZE_U8   1
+#define SIZE_BOOL 1
+
 #define AS_INTEGER(v)                                                                              \
     _Generic((v), float : to_integer((double)(v)), double : to_integer((double)(v)), default : (v))
 
@@ -45,6 +56,13 @@ CR_INLINE int64_t to_integer(double value)
         (void)context;                                                                             \
         char *out = pointers[0];                                                                   \
         const char *in = pointers[1];                                                              \
+        const int64_t to_size = SIZE_##to;                                                         \
+        const int64_t from_size = SIZE_##from;                                                     \
+        if (strides[0] == to_size && strides[1] == from_size) {                                    \
+            for (int64_t i = 0; i < n; i++)                                                        \
+                STORE_##to(out + i * to_size, LOAD_##from(in + i * from_size));                    \
+            return;                                                                                \
+        }                                                                                          \
         for (int64_t i = 0; i < n; i++)                                                            \
             STORE_##to(out + i * strides[0], LOAD_##from(in + i * strides[1]));                    \
     }
@@ -82,6 +100,11 @@ static const elementwise_loop convert_loops[CR_DTYPE_COUNT][CR_DTYPE_COUNT] = {
 };
 
 #define MOVE_LOOP(bits)                                                                            \
+    static void fill_##bits(uint##bits##_t *out, uint##bits##_t value, int64_t n)                  \
+    {                                                                                              \
+        for (int64_t i = 0; i < n; i++)                                                            \
+            out[i] = value;                                                                        \
+    }                                                                                              \
     static void move_##bits(int64_t n, char *const *pointers, const int64_t *strides,              \
                             const void *context)                                                   \
     {                                                                                              \
@@ -90,6 +113,10 @@ static const elementwise_loop convert_loops[CR_DTYPE_COUNT][CR_DTYPE_COUNT] = {
         const char *in = pointers[1];                                                              \
         if (strides[0] == bits / 8 && strides[1] == bits / 8) {                                    \
             memcpy(out, in, (size_t)n *(bits / 8));                                                \
+            return;                                                                                \
+        }                                                                                          \
+        if (strides[0] == bits / 8 && strides[1] == 0) {                                           \
+            fill_##bits((void *)out, *(const uint##bits##_t *)(const void *)in, n);                \
             return;                                                                                \
         }                                                                                          \
         for (int64_t i = 0; i < n; i++)                                                            \
@@ -116,13 +143,15 @@ static elementwise_loop move_loop(cr_dtype dtype)
     }
 }
 
+elementwise_loop convert_loop(cr_dtype to, cr_dtype from)
+{
+    return to == from ? move_loop(to) : convert_loops[to][from];
+}
+
 void copy_tensor(cr_tensor *to, const cr_tensor *from)
 {
     struct elementwise_plan plan;
     const cr_tensor *tensors[] = { to, from };
     elementwise_plan_make(&plan, &to->shape, tensors, 2);
-    elementwise_run(&plan,
-                    to->dtype == from->dtype ? move_loop((cr_dtype)to->dtype)
-                                             : convert_loops[to->dtype][from->dtype],
-                    NULL);
+    elementwise_run(&plan, convert_loop((cr_dtype)to->dtype, (cr_dtype)from->dtype), NULL);
 }

@@ -34,18 +34,112 @@ void elementwise_run(const struct elementwise_plan *plan, elementwise_loop loop,
 void elementwise_run_serial(const struct elementwise_plan *plan, elementwise_loop loop,
                             const void *context);
 
-/* ---- loops by operation and dtype ---- */
+/* ---- maps ---- */
 
-enum binary_kind { BINARY_ADD, BINARY_SUB, BINARY_MUL, BINARY_DIV, BINARY_COUNT };
+/* n results from operands that lie side by side: to[i] from from[0][i], from[1][i], … */
+typedef void (*map_loop)(int64_t n, void *to, const void *const *from, const double *parameters);
 
-/* The loop for two operands of `dtype` and a result of it; NULL where there is none. bfloat16 and
- * float16 are computed in float32. */
-struct pointwise_loops {
-    elementwise_loop binary[BINARY_COUNT][CR_DTYPE_COUNT];
+/* One operation in the dtypes it is computed in; NULL where it does not exist. float16 and bfloat16
+ * are computed in float32, integers and bool in int64. */
+struct map {
+    map_loop f32;
+    map_loop f64;
+    map_loop i64;
+    bool gives_bool; /* the result is bool, else of the operands' dtype */
+    int truths;      /* the last operands that are bool whatever the others are */
 };
 
-/* The loops for the instruction set in use. */
-const struct pointwise_loops *pointwise_loops(void);
+/* X(KIND, name) by what it is computed in: floats, integers, both, both with a bool result, both
+ * with a bool operand. */
+#define MAP_POINTWISE_LIST(REAL, INTEGER, ANY, TEST, SELECT)                                       \
+    ANY(ADD, add)                                                                                  \
+    ANY(ADD_SCALED, add_scaled)                                                                    \
+    ANY(SUB, sub)                                                                                  \
+    ANY(MUL, mul)                                                                                  \
+    REAL(DIV, div)                                                                                 \
+    ANY(NEG, neg)                                                                                  \
+    ANY(ABS, abs)                                                                                  \
+    ANY(SIGN, sign)                                                                                \
+    ANY(SQUARE, square)                                                                            \
+    ANY(CUBE, cube)                                                                                \
+    REAL(SQRT, sqrt)                                                                               \
+    REAL(RSQRT, rsqrt)                                                                             \
+    REAL(RECIPROCAL, reciprocal)                                                                   \
+    REAL(FLOOR, floor)                                                                             \
+    REAL(CEIL, ceil)                                                                               \
+    REAL(ROUND, round)                                                                             \
+    REAL(TRUNC, trunc)                                                                             \
+    ANY(MAXIMUM, maximum)                                                                          \
+    ANY(MINIMUM, minimum)                                                                          \
+    ANY(FMOD, fmod)                                                                                \
+    ANY(REMAINDER, remainder)                                                                      \
+    ANY(FLOOR_DIVIDE, floor_divide)                                                                \
+    ANY(POW, pow)                                                                                  \
+    REAL(ATAN2, atan2)                                                                             \
+    ANY(CLAMP, clamp)                                                                              \
+    REAL(CLAMP_BACKWARD, clamp_backward)                                                           \
+    REAL(LERP, lerp)                                                                               \
+    ANY(ADDCMUL, addcmul)                                                                          \
+    REAL(ADDCDIV, addcdiv)                                                                         \
+    SELECT(WHERE, where)                                                                           \
+    REAL(EXP, exp)                                                                                 \
+    REAL(EXPM1, expm1)                                                                             \
+    REAL(LOG, log)                                                                                 \
+    REAL(LOG2, log2)                                                                               \
+    REAL(LOG10, log10)                                                                             \
+    REAL(LOG1P, log1p)                                                                             \
+    REAL(SIN, sin)                                                                                 \
+    REAL(COS, cos)                                                                                 \
+    REAL(TAN, tan)                                                                                 \
+    REAL(ASIN, asin)                                                                               \
+    REAL(ACOS, acos)                                                                               \
+    REAL(ATAN, atan)                                                                               \
+    REAL(SINH, sinh)                                                                               \
+    REAL(COSH, cosh)                                                                               \
+    REAL(TANH, tanh)                                                                               \
+    REAL(TANH_BACKWARD, tanh_backward)                                                             \
+    REAL(ERF, erf)                                                                                 \
+    REAL(SIGMOID, sigmoid)                                                                         \
+    REAL(SIGMOID_BACKWARD, sigmoid_backward)                                                       \
+    INTEGER(BITWISE_NOT, bitwise_not)                                                              \
+    INTEGER(BITWISE_AND, bitwise_and)                                                              \
+    INTEGER(BITWISE_OR, bitwise_or)                                                                \
+    INTEGER(BITWISE_XOR, bitwise_xor)                                                              \
+    TEST(EQ, eq)                                                                                   \
+    TEST(NE, ne)                                                                                   \
+    TEST(LT, lt)                                                                                   \
+    TEST(LE, le)                                                                                   \
+    TEST(GT, gt)                                                                                   \
+    TEST(GE, ge)                                                                                   \
+    TEST(ISNAN, isnan)                                                                             \
+    TEST(ISINF, isinf)                                                                             \
+    TEST(ISFINITE, isfinite)                                                                       \
+    TEST(LOGICAL_NOT, logical_not)                                                                 \
+    TEST(LOGICAL_AND, logical_and)                                                                 \
+    TEST(LOGICAL_OR, logical_or)                                                                   \
+    TEST(LOGICAL_XOR, logical_xor)
+
+#define MAP_KIND_ENUM(kind, name) MAP_##kind,
+enum map_kind {
+    MAP_POINTWISE_LIST(MAP_KIND_ENUM, MAP_KIND_ENUM, MAP_KIND_ENUM, MAP_KIND_ENUM, MAP_KIND_ENUM)
+        MAP_POINTWISE_COUNT
+};
+
+/* The map for the instruction set in use. */
+const struct map *pointwise_map(enum map_kind kind);
+
+/* Runs a map: out[…] from the operands, which broadcast to it and have one dtype (but for truths),
+ * which is out's unless the map gives bool. Any strides; `out` may be an operand, too. */
+void map_run(const struct map *map, cr_tensor *out, const cr_tensor *const *operands, int count,
+             const double *parameters);
+
+/* The same on the calling thread alone, row after row in row-major order: rows of `out` may
+ * overlap. */
+void map_run_serial(const struct map *map, cr_tensor *out, const cr_tensor *const *operands,
+                    int count, const double *parameters);
+
+/* The loop that converts elements of one dtype to another. */
+elementwise_loop convert_loop(cr_dtype to, cr_dtype from);
 
 /* Copies `from` to `to`, broadcasting and converting; any strides and dtypes. */
 void copy_tensor(cr_tensor *to, const cr_tensor *from);

@@ -1,130 +1,172 @@
-/* Loops over elements, one an operation and dtype, compiled for each instruction set. The compiler
- * vectorises the case of elements that lie side by side. */
+/* The maps of arithmetic, functions and tests, compiled for each instruction set: loops over
+ * elements that lie side by side, in float32, float64 and int64. What is stored otherwise is
+ * brought to these by map.c. */
+#include <math.h>
+
 #include "kernels/elementwise/elementwise.h"
+#include "kernels/elementwise/fastmath.h"
 
-/* ---- how each dtype is read, computed and written: T_name is the stored, C_name the computing
- * type ---- */
+#include "kernels/elementwise/map.inc"
 
-#define T_F32  float
-#define T_F64  double
-#define T_BF16 uint16_t
-#define T_F16  uint16_t
-#define T_I64  int64_t
-#define T_I32  int32_t
-#define T_I16  int16_t
-#define T_I8   int8_t
-#define T_U8   uint8_t
-#define T_BOOL bool
+/* ---- what takes more than an expression ---- */
 
-#define C_F32  float
-#define C_F64  double
-#define C_BF16 float
-#define C_F16  float
-#define C_I64  uint64_t /* wraps around, as PyTorch's integers do */
-#define C_I32  uint32_t
-#define C_I16  uint32_t
-#define C_I8   uint32_t
-#define C_U8   uint32_t
-#define C_BOOL int
-
-#define GET_F32(v)  (v)
-#define GET_F64(v)  (v)
-#define GET_BF16(v) bf16_to_float(v)
-#define GET_F16(v)  f16_to_float(v)
-#define GET_I64(v)  ((uint64_t)(v))
-#define GET_I32(v)  ((uint32_t)(v))
-#define GET_I16(v)  ((uint32_t)(v))
-#define GET_I8(v)   ((uint32_t)(v))
-#define GET_U8(v)   ((uint32_t)(v))
-#define GET_BOOL(v) ((int)(v))
-
-#define PUT_F32(v)  (v)
-#define PUT_F64(v)  (v)
-#define PUT_BF16(v) bf16_from_float(v)
-#define PUT_F16(v)  f16_from_float(v)
-#define PUT_I64(v)  ((int64_t)(v))
-#define PUT_I32(v)  ((int32_t)(v))
-#define PUT_I16(v)  ((int16_t)(v))
-#define PUT_I8(v)   ((int8_t)(v))
-#define PUT_U8(v)   ((uint8_t)(v))
-#define PUT_BOOL(v) ((v) != 0)
-
-/* ---- binary ---- */
-
-#define BINARY_LOOP(dtype, name, expression)                                                       \
-    static void binary_##name##_##dtype(int64_t n, char *const *pointers, const int64_t *strides,  \
-                                        const void *context)                                       \
+#define DIVISION_OF_REALS(suffix, REAL, fmod, floor)                                               \
+    /* The remainder has the divisor's sign. */                                                    \
+    CR_INLINE REAL remainder_of_##suffix(REAL x, REAL y)                                           \
     {                                                                                              \
-        (void)context;                                                                             \
-        const int64_t size = (int64_t)sizeof(T_##dtype);                                           \
-        if (strides[0] == size && strides[1] == size && strides[2] == size) {                      \
-            T_##dtype *out = (void *)pointers[0];                                                  \
-            const T_##dtype *a = (const void *)pointers[1];                                        \
-            const T_##dtype *b = (const void *)pointers[2];                                        \
-            for (int64_t i = 0; i < n; i++) {                                                      \
-                C_##dtype x = GET_##dtype(a[i]);                                                   \
-                C_##dtype y = GET_##dtype(b[i]);                                                   \
-                out[i] = (T_##dtype)PUT_##dtype(expression);                                       \
-            }                                                                                      \
-            return;                                                                                \
-        }                                                                                          \
-        if (strides[0] == size && strides[1] == size && strides[2] == 0) {                         \
-            T_##dtype *out = (void *)pointers[0];                                                  \
-            const T_##dtype *a = (const void *)pointers[1];                                        \
-            C_##dtype y = GET_##dtype(*(const T_##dtype *)(const void *)pointers[2]);              \
-            for (int64_t i = 0; i < n; i++) {                                                      \
-                C_##dtype x = GET_##dtype(a[i]);                                                   \
-                out[i] = (T_##dtype)PUT_##dtype(expression);                                       \
-            }                                                                                      \
-            return;                                                                                \
-        }                                                                                          \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            C_##dtype x =                                                                          \
-                GET_##dtype(*(const T_##dtype *)(const void *)(pointers[1] + i * strides[1]));     \
-            C_##dtype y =                                                                          \
-                GET_##dtype(*(const T_##dtype *)(const void *)(pointers[2] + i * strides[2]));     \
-            *(T_##dtype *)(void *)(pointers[0] + i * strides[0]) =                                 \
-                (T_##dtype)PUT_##dtype(expression);                                                \
-        }                                                                                          \
+        REAL rest = fmod(x, y);                                                                    \
+        return rest != 0 && (y < 0) != (rest < 0) ? rest + y : rest;                               \
+    }                                                                                              \
+    /* As Python's //: exact where x / y would round up to the next whole number. */               \
+    CR_INLINE REAL quotient_of_##suffix(REAL x, REAL y)                                            \
+    {                                                                                              \
+        if (y == 0)                                                                                \
+            return x / y;                                                                          \
+        REAL rest = fmod(x, y);                                                                    \
+        REAL quotient = (x - rest) / y;                                                            \
+        if (rest != 0 && (y < 0) != (rest < 0))                                                    \
+            quotient -= 1;                                                                         \
+        if (quotient == 0)                                                                         \
+            return x / y < 0 ? -(REAL)0 : (REAL)0;                                                 \
+        REAL whole = floor(quotient);                                                              \
+        return quotient - whole > (REAL)0.5 ? whole + 1 : whole;                                   \
+    }                                                                                              \
+    /* NaN stays; the upper bound wins over the lower. */                                          \
+    CR_INLINE REAL clamp_of_##suffix(REAL x, REAL low, REAL high)                                  \
+    {                                                                                              \
+        REAL above = x < low ? low : x;                                                            \
+        return above > high ? high : above;                                                        \
     }
 
-#define BINARY_LOOPS_FLOATING(name, expression)                                                    \
-    BINARY_LOOP(F32, name, expression)                                                             \
-    BINARY_LOOP(F64, name, expression)                                                             \
-    BINARY_LOOP(BF16, name, expression)                                                            \
-    BINARY_LOOP(F16, name, expression)
+DIVISION_OF_REALS(f32, float, fmodf, floorf)
+DIVISION_OF_REALS(f64, double, fmod, floor)
 
-#define BINARY_LOOPS_INTEGER(name, expression)                                                     \
-    BINARY_LOOP(I64, name, expression)                                                             \
-    BINARY_LOOP(I32, name, expression)                                                             \
-    BINARY_LOOP(I16, name, expression)                                                             \
-    BINARY_LOOP(I8, name, expression)                                                              \
-    BINARY_LOOP(U8, name, expression)                                                              \
-    BINARY_LOOP(BOOL, name, expression)
+/* Division by zero is refused before; it gives 0 here. INT64_MIN / -1 wraps around. */
+CR_INLINE int64_t fmod_of_i64(int64_t x, int64_t y)
+{
+    return y == 0 || y == -1 ? 0 : x % y;
+}
 
-BINARY_LOOPS_FLOATING(ADD, x + y)
-BINARY_LOOPS_INTEGER(ADD, x + y)
-BINARY_LOOPS_FLOATING(SUB, x - y)
-BINARY_LOOPS_INTEGER(SUB, x - y)
-BINARY_LOOPS_FLOATING(MUL, x *y)
-BINARY_LOOPS_INTEGER(MUL, x *y)
-BINARY_LOOPS_FLOATING(DIV, x / y)
+CR_INLINE int64_t remainder_of_i64(int64_t x, int64_t y)
+{
+    int64_t rest = fmod_of_i64(x, y);
+    return rest != 0 && (y < 0) != (rest < 0) ? rest + y : rest;
+}
 
-#define BINARY_ROW_FLOATING(name)                                                                  \
-    [CR_F32] = binary_##name##_F32, [CR_F64] = binary_##name##_F64,                                \
-    [CR_BF16] = binary_##name##_BF16, [CR_F16] = binary_##name##_F16
+CR_INLINE int64_t quotient_of_i64(int64_t x, int64_t y)
+{
+    if (y == 0 || y == -1)
+        return y == 0 ? 0 : (int64_t)(0 - (uint64_t)x);
+    return x / y - (x % y != 0 && (x < 0) != (y < 0));
+}
 
-#define BINARY_ROW(name)                                                                           \
-    BINARY_ROW_FLOATING(name), [CR_I64] = binary_##name##_I64, [CR_I32] = binary_##name##_I32,     \
-                               [CR_I16] = binary_##name##_I16, [CR_I8] = binary_##name##_I8,       \
-                               [CR_U8] = binary_##name##_U8, [CR_BOOL] = binary_##name##_BOOL
+/* A negative power is 0 but for 1 and -1. */
+CR_INLINE int64_t power_of_i64(int64_t base, int64_t exponent)
+{
+    if (exponent < 0)
+        return base == 1 ? 1 : base == -1 ? (exponent % 2 ? -1 : 1) : 0;
+    uint64_t power = 1;
+    for (uint64_t square = (uint64_t)base; exponent; exponent >>= 1, square *= square)
+        power *= exponent & 1 ? square : 1;
+    return (int64_t)power;
+}
 
-extern const struct pointwise_loops CR_ISA_NAME(pointwise_loops);
-const struct pointwise_loops CR_ISA_NAME(pointwise_loops) = {
-    .binary = {
-        [BINARY_ADD] = { BINARY_ROW(ADD) },
-        [BINARY_SUB] = { BINARY_ROW(SUB) },
-        [BINARY_MUL] = { BINARY_ROW(MUL) },
-        [BINARY_DIV] = { BINARY_ROW_FLOATING(DIV) },
-    },
+/* The bound as an integer; infinities are the last ones. */
+CR_INLINE int64_t saturate(double bound)
+{
+    if (bound >= 0x1p63)
+        return INT64_MAX;
+    return bound >= -0x1p63 ? (int64_t)bound : INT64_MIN;
+}
+
+CR_INLINE void clamp_between_i64(int64_t n, int64_t *out, const int64_t *x, int64_t low,
+                                 int64_t high)
+{
+    for (int64_t i = 0; i < n; i++) {
+        int64_t above = x[i] < low ? low : x[i];
+        out[i] = above > high ? high : above;
+    }
+}
+
+/* ---- float32 ---- */
+
+#define REAL       float
+#define NAME(name) name##_f32
+#define F(name)    name##f
+#define FAST(name) fast_##name
+#define sin_f32    sin_small_f32
+#define cos_f32    cos_small_f32
+#include "kernels/elementwise/pointwise_real.inc"
+#undef sin_f32
+#undef cos_f32
+
+/* The reduction of fastmath.h ends at FAST_CIRCLE_LIMIT; what lies above is rare. */
+#define CIRCLE_MAP(name)                                                                           \
+    MAP_HEAD(name)                                                                                 \
+    {                                                                                              \
+        const float *x = from[0];                                                                  \
+        float *out = to;                                                                           \
+        name##_small_f32(n, to, from, parameters);                                                 \
+        for (int64_t i = 0; i < n; i++) {                                                          \
+            if (CR_UNLIKELY(fast_abs(x[i]) > FAST_CIRCLE_LIMIT))                                   \
+                out[i] = name##f(x[i]);                                                            \
+        }                                                                                          \
+    }
+CIRCLE_MAP(sin)
+CIRCLE_MAP(cos)
+#undef REAL
+#undef NAME
+#undef F
+#undef FAST
+
+/* ---- float64 ---- */
+
+#define REAL       double
+#define NAME(name) name##_f64
+#define F(name)    name
+#define FAST(name) exact_##name
+#define exact_exp  exp
+
+CR_INLINE double exact_sigmoid(double x)
+{
+    double e = exp(-fabs(x));
+    return x < 0 ? e / (1.0 + e) : 1.0 / (1.0 + e);
+}
+#define exact_expm1 expm1
+#define exact_log   log
+#define exact_log2  log2
+#define exact_log10 log10
+#define exact_log1p log1p
+#define exact_sin   sin
+#define exact_cos   cos
+#define exact_tanh  tanh
+#define exact_erf   erf
+#include "kernels/elementwise/pointwise_real.inc"
+#undef REAL
+#undef NAME
+#undef F
+#undef FAST
+
+/* ---- int64 ---- */
+
+#define REAL       int64_t
+#define NAME(name) name##_i64
+#include "kernels/elementwise/pointwise_integer.inc"
+#undef REAL
+#undef NAME
+
+/* ---- the table ---- */
+
+#define ROW_REAL(kind, name)    [MAP_##kind] = { .f32 = name##_f32, .f64 = name##_f64 },
+#define ROW_INTEGER(kind, name) [MAP_##kind] = { .i64 = name##_i64 },
+#define ROW_ANY(kind, name)                                                                        \
+    [MAP_##kind] = { .f32 = name##_f32, .f64 = name##_f64, .i64 = name##_i64 },
+#define ROW_TEST(kind, name)                                                                       \
+    [MAP_##kind] = { .f32 = name##_f32, .f64 = name##_f64, .i64 = name##_i64, .gives_bool = true },
+#define ROW_SELECT(kind, name)                                                                     \
+    [MAP_##kind] = { .f32 = name##_f32, .f64 = name##_f64, .i64 = name##_i64, .truths = 1 },
+
+extern const struct map CR_ISA_NAME(pointwise_maps)[MAP_POINTWISE_COUNT];
+const struct map CR_ISA_NAME(pointwise_maps)[MAP_POINTWISE_COUNT] = {
+    MAP_POINTWISE_LIST(ROW_REAL, ROW_INTEGER, ROW_ANY, ROW_TEST, ROW_SELECT)
 };

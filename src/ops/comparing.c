@@ -1,0 +1,84 @@
+/* Comparisons, and logic of truths and of bits. */
+#include <math.h>
+
+#include "ops/ops.h"
+
+static cr_status comparison_infer(cr_infer_call *call)
+{
+    if (infer_broadcast(call) != CR_OK)
+        return cr_error_status();
+    call->outputs[0].dtype = CR_BOOL;
+    return CR_OK;
+}
+
+static cr_status bitwise_infer(cr_infer_call *call)
+{
+    if (infer_broadcast(call) != CR_OK)
+        return cr_error_status();
+    if (cr_dtype_is_floating(call->outputs[0].dtype))
+        return cr_error_set(CR_ERROR_DTYPE, "takes integers or bool, not %s",
+                            cr_dtype_name(call->outputs[0].dtype));
+    return CR_OK;
+}
+
+/* An operand for a number: whole ones leave integers integers, so that all digits are compared. */
+static cr_tensor *number(double value)
+{
+    bool is_whole = value == floor(value) && fabs(value) < 0x1p53;
+    return is_whole ? cr_scalar_int((int64_t)value) : cr_scalar(value);
+}
+
+#define RECORD(function, kind, text, infer_function)                                               \
+    static void function##_forward(const cr_call *call)                                            \
+    {                                                                                              \
+        map_forward(call, MAP_##kind);                                                             \
+    }                                                                                              \
+    static const cr_op function##_op = {                                                           \
+        .name = #function,                                                                         \
+        .summary = text,                                                                           \
+        .input_names = "a b",                                                                      \
+        .min_inputs = 2,                                                                           \
+        .flags = CR_OP_STRIDED | CR_OP_PROMOTE | CR_OP_NOT_DIFFERENTIABLE,                         \
+        .cast = CR_CAST_PROMOTE,                                                                   \
+        .infer = infer_function,                                                                   \
+        .forward = { [CR_CPU] = function##_forward },                                              \
+    };                                                                                             \
+    cr_tensor *cr_##function(cr_tensor *a, cr_tensor *b)                                           \
+    {                                                                                              \
+        return cr_apply(&function##_op, CR_INPUTS(a, b), NULL);                                    \
+    }
+
+/* The same with a number, too. */
+#define COMPARISON(function, kind, text)                                                           \
+    RECORD(function, kind, text, comparison_infer)                                                 \
+    cr_tensor *cr_##function##_scalar(cr_tensor *a, double b)                                      \
+    {                                                                                              \
+        return cr_##function(a, number(b));                                                        \
+    }
+
+COMPARISON(eq, EQ, "a == b")
+COMPARISON(ne, NE, "a != b")
+COMPARISON(lt, LT, "a < b")
+COMPARISON(le, LE, "a <= b")
+COMPARISON(gt, GT, "a > b")
+COMPARISON(ge, GE, "a >= b")
+RECORD(logical_and, LOGICAL_AND, "whether both are not zero", comparison_infer)
+RECORD(logical_or, LOGICAL_OR, "whether one or both are not zero", comparison_infer)
+RECORD(logical_xor, LOGICAL_XOR, "whether just one is not zero", comparison_infer)
+RECORD(bitwise_and, BITWISE_AND, "the bits that both have", bitwise_infer)
+RECORD(bitwise_or, BITWISE_OR, "the bits that one or both have", bitwise_infer)
+RECORD(bitwise_xor, BITWISE_XOR, "the bits that just one has", bitwise_infer)
+
+OP_FAMILY(comparison_ops) = { &eq_op,
+                              &ne_op,
+                              &lt_op,
+                              &le_op,
+                              &gt_op,
+                              &ge_op,
+                              &logical_and_op,
+                              &logical_or_op,
+                              &logical_xor_op,
+                              &bitwise_and_op,
+                              &bitwise_or_op,
+                              &bitwise_xor_op,
+                              NULL };

@@ -30,11 +30,11 @@ cr_tensor *cr_baddbmm(cr_tensor *input, cr_tensor *a, cr_tensor *b, double beta,
 
 /* y = x Wᵀ + b over the last dimension, torch.nn.functional.linear. x (…, in), weight (out, in),
  * bias (out) or NULL. Result (…, out). */
-cr_tensor *cr_linear_of(cr_tensor *x, cr_tensor *weight, cr_tensor *bias);
+cr_tensor *cr_functional_linear(cr_tensor *x, cr_tensor *weight, cr_tensor *bias);
 
 /* y[…, o] = x1[…, :]ᵀ weight[o] x2[…, :] + bias[o]. x1 (…, in1), x2 (…, in2), weight
  * (out, in1, in2), bias (out) or NULL. Result (…, out). */
-cr_tensor *cr_bilinear_of(cr_tensor *x1, cr_tensor *x2, cr_tensor *weight, cr_tensor *bias);
+cr_tensor *cr_functional_bilinear(cr_tensor *x1, cr_tensor *x2, cr_tensor *weight, cr_tensor *bias);
 
 /* torch.einsum: "bij,bjk->bik". Labels are letters; "..." stands for leading dimensions that
  * broadcast; without "->" the result has the labels that stand once, in alphabetical order. */

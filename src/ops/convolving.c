@@ -524,7 +524,7 @@ OP_FAMILY(convolution_ops) = {
 /* ---- as functions ---- */
 
 static cr_tensor *apply_by_weight(const cr_op records[3], cr_tensor *x, cr_tensor *weight,
-                                  cr_tensor *bias, const cr_convolution_args *args)
+                                  cr_tensor *bias, const cr_functional_conv_args *args)
 {
     if (!x || !weight)
         return NULL;
@@ -542,14 +542,14 @@ static cr_tensor *apply_by_weight(const cr_op records[3], cr_tensor *x, cr_tenso
                     (cr_inputs){ bias ? 3 : 2, (cr_tensor *[]){ x, weight, bias } }, &attributes);
 }
 
-cr_tensor *cr_convolution(cr_tensor *x, cr_tensor *weight, cr_tensor *bias,
-                          cr_convolution_args args)
+cr_tensor *cr_functional_conv(cr_tensor *x, cr_tensor *weight, cr_tensor *bias,
+                              cr_functional_conv_args args)
 {
     return apply_by_weight(convolution_records, x, weight, bias, &args);
 }
 
-cr_tensor *cr_convolution_transpose(cr_tensor *x, cr_tensor *weight, cr_tensor *bias,
-                                    cr_convolution_args args)
+cr_tensor *cr_functional_conv_transpose(cr_tensor *x, cr_tensor *weight, cr_tensor *bias,
+                                        cr_functional_conv_args args)
 {
     return apply_by_weight(transpose_records, x, weight, bias, &args);
 }

@@ -308,7 +308,7 @@ static const cr_op linear_op = {
     .multiply_adds = product_multiply_adds,
 };
 
-cr_tensor *cr_linear_of(cr_tensor *x, cr_tensor *weight, cr_tensor *bias)
+cr_tensor *cr_functional_linear(cr_tensor *x, cr_tensor *weight, cr_tensor *bias)
 {
     return cr_apply(&linear_op, (cr_inputs){ bias ? 3 : 2, (cr_tensor *[]){ x, weight, bias } },
                     NULL);
@@ -576,7 +576,7 @@ static const cr_op bilinear_op = {
     .compose = bilinear_compose,
 };
 
-cr_tensor *cr_bilinear_of(cr_tensor *x1, cr_tensor *x2, cr_tensor *weight, cr_tensor *bias)
+cr_tensor *cr_functional_bilinear(cr_tensor *x1, cr_tensor *x2, cr_tensor *weight, cr_tensor *bias)
 {
     return cr_apply(&bilinear_op,
                     (cr_inputs){ bias ? 4 : 3, (cr_tensor *[]){ x1, x2, weight, bias } }, NULL);

@@ -25,6 +25,7 @@ extern OP_FAMILY(axis_ops);
 extern OP_FAMILY(slice_ops);
 extern OP_FAMILY(join_ops);
 extern OP_FAMILY(matrix_ops);
+extern OP_FAMILY(einsum_ops);
 extern OP_FAMILY(convolution_ops);
 extern OP_FAMILY(creation_ops);
 extern OP_FAMILY(drawing_ops);

@@ -16,6 +16,10 @@ cr_tensor *cr_sum_dims(cr_tensor *x, cr_shape dims, bool keepdim);
 /* The sum of all elements, of no dimensions. */
 cr_tensor *cr_sum(cr_tensor *x);
 
+/* The mean over `dims` or of all elements; floating dtypes only. */
+cr_tensor *cr_mean_dims(cr_tensor *x, cr_shape dims, bool keepdim);
+cr_tensor *cr_mean(cr_tensor *x);
+
 /* Sums what broadcasting from `shape` would have repeated: the gradient of a broadcast. */
 cr_tensor *cr_sum_to_size(cr_tensor *x, cr_shape shape);
 

@@ -69,3 +69,39 @@ cr_status normalize_dims(cr_shape *dims, int ndim)
     }
     return CR_OK;
 }
+
+cr_status infer_reduced(const cr_shape *shape, cr_shape *dims, bool keepdim, cr_shape *result)
+{
+    if (normalize_dims(dims, shape->ndim) != CR_OK)
+        return cr_error_status();
+    int next = 0;
+    result->ndim = 0;
+    for (int d = 0; d < shape->ndim; d++) {
+        bool reduced = next < dims->ndim && dims->dim[next] == d;
+        next += reduced;
+        if (!reduced || keepdim)
+            result->dim[result->ndim++] = reduced ? 1 : shape->dim[d];
+    }
+    return CR_OK;
+}
+
+int64_t reduced_count(const cr_shape *shape, const cr_shape *dims)
+{
+    int64_t count = 1;
+    for (int i = 0; i < dims->ndim; i++)
+        count *= shape->dim[dims->dim[i]];
+    return count;
+}
+
+cr_tensor *keep_reduced(cr_tensor *reduced, const cr_shape *shape, const cr_shape *dims)
+{
+    cr_shape kept = *shape;
+    for (int i = 0; i < dims->ndim; i++)
+        kept.dim[dims->dim[i]] = 1;
+    return cr_reshape(reduced, kept);
+}
+
+cr_tensor *spread_reduced(cr_tensor *grad, const cr_shape *shape, const cr_shape *dims)
+{
+    return cr_expand(keep_reduced(grad, shape, dims), *shape);
+}

@@ -91,4 +91,18 @@ size_t half_workspace(const cr_call *call);
 const cr_call *half_begin(struct half_call *half, const cr_call *call);
 void half_end(const cr_call *computed, const cr_call *call);
 
+/* ---- reductions; dims are normalised by the first ---- */
+
+/* The shape without the dims, or with sizes of 1 in their place. */
+cr_status infer_reduced(const cr_shape *shape, cr_shape *dims, bool keepdim, cr_shape *result);
+
+/* How many elements of a tensor of this shape go into one of the result. */
+int64_t reduced_count(const cr_shape *shape, const cr_shape *dims);
+
+/* The result (with or without the dims) with sizes of 1 in their place, so that it broadcasts. */
+cr_tensor *keep_reduced(cr_tensor *reduced, const cr_shape *shape, const cr_shape *dims);
+
+/* The same expanded to the whole shape: the gradient of a sum. */
+cr_tensor *spread_reduced(cr_tensor *grad, const cr_shape *shape, const cr_shape *dims);
+
 #endif

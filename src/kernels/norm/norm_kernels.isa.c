@@ -20,7 +20,7 @@
 #define INTEGER int32_t
 #define TYPE    f32
 #define EXP(x)  fast_exp(x)
-#include "kernels/norm/norm_vector.inc"
+#include "kernels/reduce/row_sums.inc"
 
 #include "kernels/norm/batch_norm.inc"
 #include "kernels/norm/softmax.inc"
@@ -33,7 +33,7 @@
 #define INTEGER int64_t
 #define TYPE    f64
 #define EXP(x)  exp(x)
-#include "kernels/norm/norm_vector.inc"
+#include "kernels/reduce/row_sums.inc"
 
 #include "kernels/norm/batch_norm.inc"
 #include "kernels/norm/softmax.inc"

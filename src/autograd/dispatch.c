@@ -81,9 +81,13 @@ static cr_status promote_all(const cr_op *op, cr_tensor **inputs, int count)
     if ((op->flags & CR_OP_PROMOTE_FLOATING) && !cr_dtype_is_floating(dtype))
         dtype = CR_F32;
     for (int i = 0; i < count; i++) {
-        if (!inputs[i] || inputs[i]->dtype == (uint8_t)dtype)
+        cr_tensor *input = inputs[i];
+        if (!input || (input->dtype == (uint8_t)dtype && !input->is_number))
             continue;
-        inputs[i] = cr_to_dtype(inputs[i], dtype);
+        /* A number has taken its dtype; as backward reads it, it must weigh as a tensor does. */
+        inputs[i] = input->dtype == (uint8_t)dtype
+                        ? tensor_view(input, dtype, &input->shape, input->stride, 0)
+                        : cr_to_dtype(input, dtype);
         if (!inputs[i])
             return cr_error_status();
     }

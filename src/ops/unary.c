@@ -220,6 +220,7 @@ TEST(logical_not, "whether it is zero")
         .input_names = "grad y",                                                                   \
         .min_inputs = 2,                                                                           \
         .flags = CR_OP_STRIDED,                                                                    \
+        .save_inputs = CR_SAVE(0) | CR_SAVE(1),                                                    \
         .infer = infer_same,                                                                       \
         .forward = { [CR_CPU] = function##_backward_forward },                                     \
         .backward = function##_backward_backward,                                                  \

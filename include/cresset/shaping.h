@@ -135,14 +135,14 @@ cr_status cr_meshgrid(cr_tensor *const *vectors, int count, bool xy, cr_tensor *
 
 /* Padding as torch.nn.functional.pad: `padding` holds (before, after) of the last dimension, then
  * of the one before it, and so on. Constant padding may be negative, which crops. Reflection and
- * replication work on the last one to three dimensions, circular too. */
+ * replication work on the last one to three dimensions, circular too. `value` is for constant. */
 typedef enum cr_pad_mode {
     CR_PAD_CONSTANT,
     CR_PAD_REFLECT,
     CR_PAD_REPLICATE,
     CR_PAD_CIRCULAR
 } cr_pad_mode;
-cr_tensor *cr_pad(cr_tensor *x, const int64_t *padding, int count, cr_pad_mode mode, double value);
+cr_tensor *cr_pad(cr_tensor *x, cr_shape padding, cr_pad_mode mode, double value);
 
 #ifdef __cplusplus
 }

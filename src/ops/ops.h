@@ -29,6 +29,8 @@ extern OP_FAMILY(einsum_ops);
 extern OP_FAMILY(convolution_ops);
 extern OP_FAMILY(creation_ops);
 extern OP_FAMILY(drawing_ops);
+extern OP_FAMILY(pad_ops);
+extern OP_FAMILY(rearrange_ops);
 
 /* Input i of a call of any kind; NULL where it was not given. */
 #define CALL_INPUT(call, i) ((i) < (call)->input_count ? (call)->inputs[i] : NULL)

@@ -436,6 +436,63 @@ cr_tensor *cr_diagonal(cr_tensor *x, int64_t offset, int dim1, int dim2)
     return cr_apply(&diagonal_op, CR_INPUTS(x), &part);
 }
 
+/* ---- diag_embed: a tensor written to the diagonal of zeros ---- */
+
+/* The shape whose diagonal is x, with dim1 and dim2 made non-negative. */
+static cr_status embedded_shape(const cr_tensor *x, struct part_attributes *part, cr_shape *shape)
+{
+    if (require_ndim(x, "diag_embed: x", 1, CR_MAX_DIMS - 1) != CR_OK)
+        return cr_error_status();
+    int ndim = x->shape.ndim + 1;
+    int dim1 = shape_wrap_dim(part->dim, ndim, "diag_embed: dim1");
+    int dim2 = dim1 < 0 ? -1 : shape_wrap_dim(part->dim2, ndim, "diag_embed: dim2");
+    if (dim2 < 0)
+        return cr_error_status();
+    if (dim1 == dim2)
+        return cr_error_set(CR_ERROR_ARGUMENT, "diag_embed: dim1 and dim2 are both %d", dim1);
+    int64_t length = x->shape.dim[ndim - 2];
+    int64_t size = length + (part->start < 0 ? -part->start : part->start);
+    part->dim = dim1;
+    part->dim2 = dim2;
+    shape->ndim = ndim;
+    for (int d = 0, from = 0; d < ndim; d++)
+        shape->dim[d] = d == dim1 || d == dim2 ? size : x->shape.dim[from++];
+    return CR_OK;
+}
+
+static cr_status diag_embed_compose(cr_compose_call *call)
+{
+    struct part_attributes part = *(const struct part_attributes *)call->attributes;
+    struct slice_backward_attributes place = { 0 };
+    cr_tensor_spec spec = { 0 };
+    int64_t stride[CR_MAX_DIMS] = { 0 };
+    if (embedded_shape(call->inputs[0], &part, &place.shape) != CR_OK)
+        return cr_error_status();
+    shape_contiguous_strides(&place.shape, stride);
+    place_diagonal(&part, &place.shape, stride, &spec);
+    place.size = spec.shape;
+    place.stride = spec.stride;
+    place.offset = spec.offset;
+    call->outputs[0] = cr_apply(&slice_backward_op, CR_INPUTS(call->inputs[0]), &place);
+    return CR_OK;
+}
+
+static const cr_op diag_embed_op = {
+    .name = "diag_embed",
+    .summary = "the last dimension on the diagonal of two new ones",
+    .input_names = "x",
+    .attributes = diagonal_table,
+    .attribute_size = sizeof(struct part_attributes),
+    .min_inputs = 1,
+    .compose = diag_embed_compose,
+};
+
+cr_tensor *cr_diag_embed(cr_tensor *x, int64_t offset, int dim1, int dim2)
+{
+    struct part_attributes part = { .dim = dim1, .dim2 = dim2, .start = offset };
+    return cr_apply(&diag_embed_op, CR_INPUTS(x), &part);
+}
+
 /* ---- unfold ---- */
 
 static const cr_attribute unfold_table[] = {
@@ -487,6 +544,6 @@ cr_tensor *cr_unfold_dim(cr_tensor *x, int dim, int64_t size, int64_t step)
 }
 
 OP_FAMILY(slice_ops) = {
-    &slice_op,  &narrow_op,         &select_op,      &diagonal_op,
-    &unfold_op, &slice_backward_op, &slice_place_op, NULL,
+    &slice_op,          &narrow_op,      &select_op,     &diagonal_op, &unfold_op,
+    &slice_backward_op, &slice_place_op, &diag_embed_op, NULL,
 };

@@ -96,6 +96,12 @@ static union element element_of(cr_dtype dtype, double value)
     return element;
 }
 
+void element_write(cr_dtype dtype, double value, void *at)
+{
+    union element element = element_of(dtype, value);
+    memcpy(at, &element, cr_dtype_size(dtype));
+}
+
 /* Repeats the first `size` bytes through the block, doubling what is written each time. */
 static void fill_pattern(char *block, size_t bytes, const void *pattern, size_t size)
 {

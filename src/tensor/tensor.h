@@ -128,6 +128,10 @@ CR_INLINE bool tensor_is_floating(const cr_tensor *tensor)
  * dimensions decide; those without, and then numbers, only raise the kind. */
 cr_dtype promote_tensors(cr_tensor *const *tensors, int count);
 
+/* Writes a number as one element of dtype; what does not fit an integer is clamped to 64 bits and
+ * then cut. */
+void element_write(cr_dtype dtype, double value, void *at);
+
 /* Row-major strides of a shape. */
 void shape_contiguous_strides(const cr_shape *shape, int64_t *stride);
 

@@ -34,6 +34,14 @@ case("expand", lambda x, shape: x.expand(shape),
      sample(real(), shape=(2, 3)),
      sample(real(1, 3), shape=(0, 3)),
      dtypes=ALL, native=True)
+case("broadcast_to", lambda x, shape: torch.broadcast_to(x, shape),
+     sample(real(3, 1), shape=(2, 3, 4)))
+case("view_as", lambda x, other: x.reshape(other.shape),
+     sample(real(3, 4), real(2, 6)), layouts=("contiguous",))
+case("reshape_as", lambda x, other: x.reshape_as(other),
+     sample(real(3, 4), real(2, 6)))
+case("expand_as", lambda x, other: x.expand_as(other),
+     sample(real(3, 1), real(2, 3, 4)))
 
 refuses("view", sample(real(2, 3), shape=(4,)), r"6 elements.*\(4,\)")
 refuses("view", sample(real(2, 3), shape=(-1, -1)), "unknown size")

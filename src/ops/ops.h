@@ -8,29 +8,35 @@
 #include "kernels/elementwise/elementwise.h"
 #include "tensor/tensor.h"
 
-/* A family is a list of records that NULL ends; registry.c names them all. */
+/* A family is a list of records that NULL ends, defined in its file; this table names them all. */
 #define OP_FAMILY(name) const cr_op *const name[]
 
-extern OP_FAMILY(arithmetic_ops);
-extern OP_FAMILY(binary_ops);
-extern OP_FAMILY(comparison_ops);
-extern OP_FAMILY(copy_ops);
-extern OP_FAMILY(sum_ops);
-extern OP_FAMILY(unary_ops);
-extern OP_FAMILY(view_ops);
-extern OP_FAMILY(softmax_ops);
-extern OP_FAMILY(batch_norm_ops);
-extern OP_FAMILY(cross_entropy_ops);
-extern OP_FAMILY(axis_ops);
-extern OP_FAMILY(slice_ops);
-extern OP_FAMILY(join_ops);
-extern OP_FAMILY(matrix_ops);
-extern OP_FAMILY(einsum_ops);
-extern OP_FAMILY(convolution_ops);
-extern OP_FAMILY(creation_ops);
-extern OP_FAMILY(drawing_ops);
-extern OP_FAMILY(pad_ops);
-extern OP_FAMILY(rearrange_ops);
+/* One a line, in order, so that families that are added at once do not meet. */
+#define OP_FAMILY_TABLE(X)                                                                         \
+    X(arithmetic_ops)                                                                              \
+    X(axis_ops)                                                                                    \
+    X(batch_norm_ops)                                                                              \
+    X(binary_ops)                                                                                  \
+    X(comparison_ops)                                                                              \
+    X(convolution_ops)                                                                             \
+    X(copy_ops)                                                                                    \
+    X(creation_ops)                                                                                \
+    X(cross_entropy_ops)                                                                           \
+    X(drawing_ops)                                                                                 \
+    X(einsum_ops)                                                                                  \
+    X(join_ops)                                                                                    \
+    X(matrix_ops)                                                                                  \
+    X(pad_ops)                                                                                     \
+    X(rearrange_ops)                                                                               \
+    X(slice_ops)                                                                                   \
+    X(softmax_ops)                                                                                 \
+    X(sum_ops)                                                                                     \
+    X(unary_ops)                                                                                   \
+    X(view_ops)
+
+#define OP_FAMILY_DECLARE(name) extern OP_FAMILY(name);
+OP_FAMILY_TABLE(OP_FAMILY_DECLARE)
+#undef OP_FAMILY_DECLARE
 
 /* Input i of a call of any kind; NULL where it was not given. */
 #define CALL_INPUT(call, i) ((i) < (call)->input_count ? (call)->inputs[i] : NULL)

@@ -1,0 +1,290 @@
+/* Data: sets of samples, the order in which they are seen, how they are changed for training, and
+ * the loader that makes batches of them on threads of its own.
+ *
+ *     cr_dataset *train = cr_dataset_open_idx("fashion-mnist", CR_SPLIT_TRAIN);
+ *     cr_transform_list augment = { 0 };
+ *     cr_transform_parse("flip,crop:2,normalize:0.286:0.353", &augment);
+ *     cr_loader *loader = cr_loader_new(train, .batch_size = 128, .shuffle = true, .drop_last =
+ * true, .workers = 2, .seed = 1, .transforms = &augment); for (uint64_t epoch = 0; epoch < 15;
+ * epoch++) { cr_loader_start(loader, epoch, 0); cr_frame frame = cr_frame_begin(); cr_batch batch;
+ *         while (cr_loader_next(loader, &batch)) {
+ *             …batch.samples (N, C, H, W) float32, batch.labels (N) int64…
+ *             cr_frame_end(frame);
+ *             frame = cr_frame_begin();
+ *         }
+ *     }
+ *     cr_loader_free(loader);
+ *     cr_dataset_free(train);
+ *
+ * What a batch holds depends on (seed, epoch, position) alone: not on the number of workers, nor on
+ * whether the epoch was begun in its middle. */
+#ifndef CRESSET_DATA_H
+#define CRESSET_DATA_H
+
+#include "cresset/random.h"
+#include "cresset/tensor.h"
+#include "cresset/text.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- data sets ----
+ *
+ * A set is counted: views (subset, concat, split) and loaders keep the sets that they read, so a
+ * set may be freed by its maker while they live. Reading is thread-safe. */
+
+typedef struct cr_dataset cr_dataset;
+
+/* The label of samples that have none. */
+#define CR_NO_LABEL (-1)
+
+/* What a set is made of. To be filled in for one's own kind of set. */
+typedef struct cr_dataset_source {
+    const char *name; /* for messages; copied */
+    int64_t size;
+    cr_shape sample_shape;          /* of one sample: (C, H, W) */
+    cr_dtype dtype;                 /* of its elements: CR_U8, from 0 to 255, or CR_F32 */
+    int class_count;                /* labels are 0 … class_count - 1; 0: they are not classes */
+    const char *const *class_names; /* class_count of them, copied; NULL: "0", "1", … */
+
+    /* Writes sample `index`, contiguous, to `sample` and its label to *label. Called from many
+     * threads at once. On failure records a sentence and returns its status. */
+    cr_status (*get)(void *context, int64_t index, void *sample, int64_t *label);
+
+    /* The label alone; NULL if that is not cheaper than get. */
+    cr_status (*label)(void *context, int64_t index, int64_t *label);
+
+    /* Called once when nothing reads the set any more, also when making it fails; may be NULL. */
+    void (*free)(void *context);
+    void *context;
+} cr_dataset_source;
+
+/* A set from its source. NULL on failure. */
+cr_dataset *cr_dataset_new(const cr_dataset_source *source);
+
+/* Gives up the caller's hold on a set; NULL is legal. retain adds one. */
+void cr_dataset_free(cr_dataset *set);
+cr_dataset *cr_dataset_retain(cr_dataset *set);
+
+const char *cr_dataset_name(const cr_dataset *set);
+int64_t cr_dataset_size(const cr_dataset *set);
+cr_shape cr_dataset_sample_shape(const cr_dataset *set);
+cr_dtype cr_dataset_dtype(const cr_dataset *set);
+int cr_dataset_class_count(const cr_dataset *set);
+const char *cr_dataset_class_name(const cr_dataset *set, int label); /* "" out of range */
+
+/* A sample and its label (which may be NULL), or the label alone. An index out of range, and a
+ * label that is neither a class nor CR_NO_LABEL, is an error that names the set and the sample. */
+cr_status cr_dataset_get(cr_dataset *set, int64_t index, void *sample, int64_t *label);
+cr_status cr_dataset_label(cr_dataset *set, int64_t index, int64_t *label);
+
+/* A set over tensors, which it keeps: samples (N, …), uint8 or float32, and labels (N) of an
+ * integer dtype (NULL: none). Not copied if contiguous; they must not be written while the set is
+ * read. */
+typedef struct cr_dataset_tensors {
+    cr_tensor *samples;
+    cr_tensor *labels;
+    int class_count; /* 0: one more than the largest label */
+    const char *const *class_names;
+    const char *name; /* NULL: "tensors" */
+} cr_dataset_tensors;
+#define cr_dataset_from_tensors(...)                                                               \
+    cr_dataset_from_tensors_with((cr_dataset_tensors){ .samples = __VA_ARGS__ })
+cr_dataset *cr_dataset_from_tensors_with(cr_dataset_tensors args);
+
+/* A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-… and t10k-labels-…,
+ * each plain or with ".gz": MNIST and the sets made after it. Samples are (1, H, W) uint8 and stay
+ * as they are in memory. The classes are named for Fashion-MNIST (known by its labels or by
+ * "fashion" in the folder's name), and digits else. */
+typedef enum cr_data_split { CR_SPLIT_TRAIN, CR_SPLIT_TEST } cr_data_split;
+cr_dataset *cr_dataset_open_idx(const char *folder, cr_data_split split);
+
+/* The samples at `indices` of a set, in that order; several sets one after the other, which must
+ * agree in shape, dtype and number of classes. */
+cr_dataset *cr_dataset_subset(cr_dataset *set, const int64_t *indices, int64_t count);
+cr_dataset *cr_dataset_concat(cr_dataset *const *sets, int count);
+
+/* Parts a set in two by chance: `fraction` of it (rounded) into *first, the rest into *second, both
+ * in the set's order. Each class is parted in this ratio, unless the set has no classes. */
+cr_status cr_dataset_split(cr_dataset *set, double fraction, uint64_t seed, cr_dataset **first,
+                           cr_dataset **second);
+
+/* What is in a set. Channels are those of (C, …) samples of three dimensions or more, one
+ * otherwise; uint8 values count as 0 … 1. Deviations are of the whole population. */
+typedef struct cr_dataset_statistics {
+    int64_t size;
+    int64_t unlabelled;
+    int class_count;
+    int64_t *class_counts;
+    int channel_count;
+    double *channel_means;
+    double *channel_deviations;
+} cr_dataset_statistics;
+
+/* Reads the whole set. To be freed with cr_dataset_statistics_free, on success only. */
+cr_status cr_dataset_measure(cr_dataset *set, cr_dataset_statistics *statistics);
+void cr_dataset_statistics_free(cr_dataset_statistics *statistics);
+
+/* ---- samplers: the order of an epoch ----
+ *
+ * A sampler gives, for a seed and an epoch, the indices to visit. It keeps no position: the state
+ * of an interrupted epoch is (seed, epoch, position). */
+
+typedef struct cr_sampler cr_sampler;
+
+/* 0 … size - 1 in order; the same in random order; `count` given indices in random order. */
+cr_sampler *cr_sampler_sequential(int64_t size);
+cr_sampler *cr_sampler_random(int64_t size);
+cr_sampler *cr_sampler_subset(const int64_t *indices, int64_t count);
+
+/* `draws` indices (0: size) with probabilities in proportion to the weights, each drawn anew, or
+ * without replacement (Efraimidis and Spirakis, 2006). */
+cr_sampler *cr_sampler_weighted(const double *weights, int64_t size, int64_t draws,
+                                bool no_replacement);
+
+/* `draws` indices (0: size of the set) in which each class that has samples comes equally often (to
+ * within one); within a class every sample comes once before any comes twice. */
+cr_sampler *cr_sampler_balanced(cr_dataset *set, int64_t draws);
+void cr_sampler_free(cr_sampler *sampler);
+
+/* The number of indices of an epoch, and the indices, into room for that many. */
+int64_t cr_sampler_length(const cr_sampler *sampler);
+cr_status cr_sampler_order(const cr_sampler *sampler, uint64_t seed, uint64_t epoch,
+                           int64_t *order);
+
+/* ---- transforms: what is done to a sample before it is seen ----
+ *
+ *     flip[:P]                mirrored left to right with probability P (0.5)
+ *     crop[:PIXELS]           padded by PIXELS (4) zeros on every side, and cut out at random
+ *     shift[:FRACTION]        moved by up to FRACTION (0.1) of its size both ways
+ *     erase[:P[:MIN[:MAX]]]   with probability P (0.5) a rectangle of MIN to MAX (0.02 to 0.33) of
+ *                             the area becomes zero (Zhong et al., "Random erasing", 2017)
+ *     cutout[:PIXELS]         a square of PIXELS (8) at a random centre becomes zero (DeVries and
+ *                             Taylor, 2017)
+ *     normalize:MEAN:STD      (x - MEAN) / STD; one mean for all channels and one deviation, or a
+ *                             mean for each of them (up to 4), then a deviation for each
+ *
+ * Samples are float32 (C, H, W); those of uint8 come as 0 … 1. The list is applied in its order. */
+
+#define CR_TRANSFORM_PARAMETERS 8
+#define CR_TRANSFORM_MAX        16
+
+typedef struct cr_sample {
+    float *data; /* (channels, height, width), contiguous; changed in place */
+    int64_t channels;
+    int64_t height;
+    int64_t width;
+} cr_sample;
+
+typedef struct cr_transform cr_transform;
+
+/* A kind of transform. apply draws from `generator` only, which is the sample's own, and may be
+ * called from many threads at once. */
+typedef struct cr_transform_type {
+    const char *name;
+    int least; /* parameters that must be given */
+    int most;
+    double defaults[CR_TRANSFORM_PARAMETERS];
+    /* NULL if the parameters are in their range and fit samples of this many channels (0: not known
+     * yet), else what is needed ("a probability"). May be NULL. */
+    const char *(*check)(const cr_transform *transform, int64_t channels);
+    void (*apply)(const cr_transform *transform, cr_sample *sample, cr_generator *generator);
+} cr_transform_type;
+
+struct cr_transform {
+    const cr_transform_type *type;
+    int count; /* of parameters that were given; the rest have their defaults */
+    double parameters[CR_TRANSFORM_PARAMETERS];
+};
+
+/* Zero is the empty list. A plain value: copied by assignment, nothing to free. */
+typedef struct cr_transform_list {
+    int count;
+    cr_transform items[CR_TRANSFORM_MAX];
+} cr_transform_list;
+
+/* Appends what a text such as "flip,crop:4,erase:0.25" says; "" appends nothing. On failure the
+ * list is as it was. */
+cr_status cr_transform_parse(const char *text, cr_transform_list *list);
+
+/* Appends one transform of any type, with `count` parameters (the rest by default). */
+cr_status cr_transform_add(cr_transform_list *list, const cr_transform_type *type,
+                           const double *parameters, int count);
+
+/* Appends normalize with a mean and a deviation for each of up to 4 channels. */
+cr_status cr_transform_add_normalize(cr_transform_list *list, const double *means,
+                                     const double *deviations, int channels);
+
+/* Appends the text of a list, which parse reads back to the same list. */
+void cr_transform_print(const cr_transform_list *list, cr_text *text);
+
+/* The known types in order; NULL past the last. */
+const cr_transform_type *cr_transform_type_at(int index);
+
+/* Applies a list to sample `index`, as the loader does. The result depends on these arguments
+ * alone. `sample` is of the shape that `list` is used for; NULL as a list does nothing. */
+void cr_transform_apply(const cr_transform_list *list, cr_sample *sample, uint64_t seed,
+                        uint64_t epoch, int64_t index);
+
+/* ---- the loader ---- */
+
+typedef struct cr_loader cr_loader;
+
+typedef struct cr_loader_args {
+    cr_dataset *data;
+    int64_t batch_size;        /* 0: 1 */
+    bool shuffle;              /* a new random order each epoch */
+    const cr_sampler *sampler; /* instead of shuffle; must live as long as the loader */
+    bool drop_last;            /* leave out a last batch that is not full */
+    int workers;               /* threads that make batches; 0: the caller's makes them */
+    int prefetch;              /* batches made ahead, for each worker; 0: 2 */
+    uint64_t seed;
+    const cr_transform_list *transforms; /* copied; NULL: none */
+} cr_loader_args;
+
+/* A loader that keeps the data set. NULL on failure. One loader belongs to one thread. */
+#define cr_loader_new(...) cr_loader_new_with((cr_loader_args){ .data = __VA_ARGS__ })
+cr_loader *cr_loader_new_with(cr_loader_args args);
+
+/* Stops, and gives up everything. NULL is legal. */
+void cr_loader_free(cr_loader *loader);
+
+/* A batch of `size` samples. The tensors are owned by the frame; their memory comes from the
+ * caching allocator, so that the batches of an epoch take turns in the same few buffers. */
+typedef struct cr_batch {
+    cr_tensor *samples; /* (N, C, H, W) float32: N before the shape of a sample */
+    cr_tensor *labels;  /* (N) int64 */
+    cr_tensor *indices; /* (N) int64: which samples of the data set */
+    int64_t size;
+} cr_batch;
+
+/* Where an epoch stands: what has to be saved to go on with the same batches. */
+typedef struct cr_loader_state {
+    uint64_t seed;
+    uint64_t epoch;
+    int64_t position; /* samples delivered */
+} cr_loader_state;
+
+/* Begins an epoch after its first `position` samples; one under way is stopped first. resume does
+ * so from a state, and takes over its seed. */
+cr_status cr_loader_start(cr_loader *loader, uint64_t epoch, int64_t position);
+cr_status cr_loader_resume(cr_loader *loader, cr_loader_state state);
+
+/* The next batch of the epoch. False at its end, if none was begun, and on failure (cr_failed):
+ * batches before the one that failed are delivered first. */
+bool cr_loader_next(cr_loader *loader, cr_batch *batch);
+
+/* Ends the workers of an epoch that is not wanted to its end; start begins another. */
+void cr_loader_stop(cr_loader *loader);
+
+cr_loader_state cr_loader_get_state(const cr_loader *loader);
+
+/* Batches and samples of a whole epoch, as drop_last has it. */
+int64_t cr_loader_batch_count(const cr_loader *loader);
+int64_t cr_loader_sample_count(const cr_loader *loader);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -182,7 +182,7 @@ cr_status cr_to_buffer(const cr_tensor *tensor, void *data, size_t bytes)
     if (bytes != need)
         return cr_error_set(CR_ERROR_ARGUMENT,
                             "to_buffer: the tensor has %zu bytes but the buffer %zu", need, bytes);
-    if (tensor_is_contiguous(tensor))
+    if (need && tensor_is_contiguous(tensor))
         memcpy(data, tensor_bytes(tensor), need);
     else
         gather_elements(tensor, data);

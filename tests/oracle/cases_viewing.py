@@ -38,6 +38,8 @@ case("broadcast_to", lambda x, shape: torch.broadcast_to(x, shape),
      sample(real(3, 1), shape=(2, 3, 4)))
 case("view_as", lambda x, other: x.reshape(other.shape),
      sample(real(3, 4), real(2, 6)), layouts=("contiguous",))
+case("view_as", lambda x, other: x.reshape(other.shape),
+     sample(real(3, 4), real(3, 2, 2)), layouts=("contiguous", "sliced"))
 case("reshape_as", lambda x, other: x.reshape_as(other),
      sample(real(3, 4), real(2, 6)))
 case("expand_as", lambda x, other: x.expand_as(other),

@@ -9,9 +9,9 @@ import os
 import pathlib
 import sys
 
-# Checks that an op does without, and why. A family of reasons may stand for several ops.
+# Checks that an op does without, and why: {op: {check: reason}}.
 EXCEPTIONS = {
-    # op: {check: reason}
+    "slice_place": {"layout: sliced": "only slice and its gradient call it, on contiguous tensors"},
 }
 
 
@@ -40,12 +40,17 @@ def is_inner(op):
     return op.name.startswith(("_", "native_")) or "_backward" in op.name
 
 
+def has_several_dtypes(own):
+    """Compared in f32 and f64, or, for ops of integers, in three others."""
+    dtypes = {kind.removeprefix("dtype: ") for kind in own if kind.startswith("dtype: ")}
+    return {"float32", "float64"} <= dtypes or len(dtypes) >= 3
+
+
 def needed(op):
     """The checks that an op must have."""
     if not op.max_inputs:
         return ["forward"]
-    checks = ["forward", "dtype: float32", "dtype: float64", "layout: contiguous",
-              "layout: sliced"]
+    checks = ["forward", "several dtypes", "layout: contiguous", "layout: sliced"]
     if op.is_differentiable and (op.has_backward or op.is_composed):
         checks += ["gradient", "finite differences"]
     return checks
@@ -53,7 +58,8 @@ def needed(op):
 
 def faults_of(op, counts, callers):
     """What is missing for one op."""
-    own = counts.get(op.name, {})
+    own = dict(counts.get(op.name, {}))
+    own["several dtypes"] = has_several_dtypes(own)
     excused = EXCEPTIONS.get(op.name, {})
     if is_inner(op) and not own.get("forward"):
         through = [caller for caller in callers[op.name] if counts[caller].get("forward")]

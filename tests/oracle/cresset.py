@@ -30,6 +30,7 @@ _FUNCTIONS = {  # name: (result, arguments)
     "oracle_op_parts": (_I, _P), "oracle_op_counts": (None, _P, _P),
     "oracle_op_attribute": (_S, _P, _I, _P, _P), "oracle_apply": (_I, _P, _I, _P, _P, _P),
     "oracle_observe": (None,), "oracle_seen": (_S, _I),
+    "oracle_memory": (None, _P), "cr_memory_fail_after": (ctypes.c_uint64, _L),
     "oracle_backward": (_I, _P, _P, _B, _B), "oracle_grad": (_I, _P, _P, _B, _B, _P, _I, _P),
     "cr_op_count": (_I,), "cr_op_at": (_P, _I), "cr_op_find": (_P, _S),
     "cr_failed": (_B,), "cr_error_message": (_S,), "cr_error_clear": (None,),
@@ -297,3 +298,20 @@ def seen():
         names.add(name.decode())
         i += 1
     return names
+
+
+def memory():
+    """What is in use: (bytes of buffers, small blocks)."""
+    use = (ctypes.c_uint64 * 2)()
+    lib.oracle_memory(use)
+    return tuple(use)
+
+
+@contextlib.contextmanager
+def failing_after(successes):
+    """Every allocation after so many fails."""
+    lib.cr_memory_fail_after(successes)
+    try:
+        yield
+    finally:
+        lib.cr_memory_fail_after(-1)

@@ -22,6 +22,7 @@ TOLERANCES = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 1.6e-2,
 FLOORS = {torch.float32: 1e-6, torch.float64: 1e-14, torch.bfloat16: 1e-2, torch.float16: 1e-3}
 STEP = 1e-6          # of finite differences
 BIG = 20000          # samples with more elements are compared in fewer ways
+MOST_ALLOCATIONS = 2000  # that are failed in turn
 MOST_PRINTED = 5     # failures of one kind of one op
 
 
@@ -385,6 +386,33 @@ def _compare_threads(results, run, seeds):
     results.add(run.case.op, "threads", fault, run.where)
 
 
+def _fail_allocations(results, run):
+    """Fails every allocation of a call and its gradients in turn: an error each time that says so,
+    and nothing left behind."""
+    def attempt(successes):
+        with cr.frame():
+            leaves = [cr.tensor(x, i in run.differentiable) for i, x in enumerate(run.inputs)]
+            with cr.failing_after(successes):
+                output = cr.call(run.case.op, *leaves, **run.sample.attributes)
+                if output.requires_grad:
+                    seed = cr.call("mul", output.detach(), cr.tensor(1.0))
+                    cr.grad(output, [leaves[i] for i in run.differentiable], seed)
+
+    attempt(-1)
+    before, fault, successes = cr.memory(), None, 0
+    while not fault and successes < MOST_ALLOCATIONS:
+        try:
+            attempt(successes)
+            break
+        except cr.CressetError as error:
+            if "memory" not in str(error):
+                fault = f"allocation {successes} fails as '{error}'"
+        successes += 1
+    if not fault and cr.memory() != before:
+        fault = f"(buffer bytes, blocks) in use are {cr.memory()} instead of {before}"
+    results.add(run.case.op, "out of memory", fault, run.where)
+
+
 def _verify(results, run):
     """A case without a reference: its own function looks at the outputs."""
     with cr.frame():
@@ -461,13 +489,13 @@ def _degenerate(case_, kind):
 
 
 def _runs(case_):
+    main = [d for d in case_.dtypes if d in F32_F64] or list(case_.dtypes[:2])
     for sample_ in case_.samples:
         for dtype in case_.dtypes:
             for layout in case_.layouts:
                 run = Run(case_, sample_, dtype, layout)
-                wide = dtype in F32_F64 and (run.elements <= BIG or dtype == torch.float32)
-                if run.applies and (wide or layout in ("contiguous", "transposed")) \
-                        and (run.elements <= BIG or layout in ("contiguous", "transposed")):
+                every = dtype in main and run.elements <= BIG
+                if run.applies and (every or layout in ("contiguous", "transposed")):
                     yield run
     for kind in ("empty", "zero_dim"):
         run = _degenerate(case_, kind) if getattr(case_, kind) else None
@@ -488,6 +516,9 @@ def _run_case(results, case_, verbose):
         try:
             _compare(results, run)
             _note_degenerate(results, run)
+            if not results.counts[case_.op]["out of memory"] and run.dtype == torch.float32 \
+                    and run.elements <= BIG:
+                _fail_allocations(results, run)
         except Exception as error:  # a failure of this run, not of the tests that follow
             results.add(case_.op, "forward", _brief(error), run.where)
             if verbose:

@@ -52,14 +52,14 @@ def kinds_found(*arguments, **options):
 
 
 @contextlib.contextmanager
-def planted(name, function):
-    """A method of Run replaced."""
-    was = getattr(Run, name)
-    setattr(Run, name, function(was))
+def planted(owner, name, function):
+    """A function of Run or cresset replaced by what `function` makes of it."""
+    was = getattr(owner, name)
+    setattr(owner, name, function(was))
     try:
         yield
     finally:
-        setattr(Run, name, was)
+        setattr(owner, name, was)
 
 
 def scaled_gradients(was):
@@ -75,6 +75,23 @@ def thread_dependent(was):
         return leaves, [cr.call("mul", y, cr.tensor(float(cr.lib.cr_num_threads())))
                         for y in outputs]
     return ours
+
+
+def leaking(was):
+    def call(*arguments, **options):
+        result = was(*arguments, **options)
+        cr.lib.cr_retain(result.at)
+        return result
+    return call
+
+
+def wordless(was):
+    def check(value=None, failed=None):
+        try:
+            return was(value, failed)
+        except cr.CressetError as error:
+            raise cr.CressetError(str(error).replace("memory", "something")) from None
+    return check
 
 
 def refusal_found(what, words):
@@ -106,11 +123,16 @@ def main():
            "second order")
     expect("a raised error", kinds_found("add", torch.add, sample(real(2), real(3))), "forward")
     expect("an unknown op", kinds_found("no_such_op", torch.add, pair), "forward")
-    with planted("our_gradients", scaled_gradients):
+    with planted(Run, "our_gradients", scaled_gradients):
         expect("a gradient that differs from the slope", kinds_found("add", torch.add, pair),
                "finite differences")
-    with planted("ours", thread_dependent):
+    with planted(Run, "ours", thread_dependent):
         expect("a result that depends on threads", kinds_found("add", torch.add, pair), "threads")
+    with planted(cr, "call", leaking):
+        expect("a leak", kinds_found("add", torch.add, pair), "out of memory")
+    with planted(cr, "check", wordless):
+        expect("a message that does not say why", kinds_found("add", torch.add, pair),
+               "out of memory")
     if not refusal_found(pair, ""):
         faults.append("an accepted sample passes as refused")
     if not refusal_found(sample(real(2), real(3)), "words that do not stand there"):

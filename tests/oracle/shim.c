@@ -1,9 +1,7 @@
 /* What the Python side of the comparisons with PyTorch calls: the public interface, by pointers
  * only, so that ctypes need not know how structs are passed. Nothing here computes. */
-#include <stdio.h>
-#include <string.h>
-
 #include "cresset/autograd.h"
+#include "cresset/memory.h"
 #include "cresset/op.h"
 #include "cresset/ops.h"
 
@@ -170,4 +168,14 @@ int oracle_grad(cr_tensor *output, cr_tensor *gradient, bool retain_graph, bool 
 {
     return (int)cr_grad((cr_backward_args){ output, gradient, retain_graph, create_graph }, inputs,
                         count, grads);
+}
+
+/* ---- memory ---- */
+
+/* Fills {bytes of buffers in use, small blocks in use}. */
+void oracle_memory(uint64_t use[2])
+{
+    cr_memory_stats stats = cr_memory_get_stats();
+    use[0] = stats.in_use;
+    use[1] = stats.small;
 }

@@ -1,5 +1,5 @@
-/* Normalisation as functions of tensors: batch norm and softmax. The layers that keep parameters
- * are in nn.h; these take every tensor as an argument, as torch.nn.functional does.
+/* Normalisation as functions of tensors: batch, layer and group norm, and softmax. The layers that
+ * keep parameters are in nn.h; these take every tensor as an argument, as torch.nn.functional does.
  *
  * float32 and float64 are computed as they are, bfloat16 and float16 in float32. Results are owned
  * by the frame; every function returns NULL on failure. */
@@ -33,6 +33,26 @@ typedef struct cr_functional_batch_norm_args {
 #define cr_functional_batch_norm(...)                                                              \
     cr_functional_batch_norm_with((cr_functional_batch_norm_args){ .x = __VA_ARGS__ })
 cr_tensor *cr_functional_batch_norm_with(cr_functional_batch_norm_args args);
+
+/* Over the last dimensions, whose sizes are normalized_shape: y = (x - mean) / sqrt(var + eps) *
+ * weight + bias. weight and bias have that shape and may be NULL. eps 0: 1e-5. Ba, Kiros, Hinton,
+ * "Layer Normalization", 2016. */
+cr_tensor *cr_functional_layer_norm(cr_tensor *x, cr_shape normalized_shape, cr_tensor *weight,
+                                    cr_tensor *bias, double eps);
+
+/* y = x / sqrt(mean(x²) + eps) * weight; eps 0: the distance from 1 to the next float of x's dtype
+ * (float32's for 16-bit floats). Zhang, Sennrich, "Root Mean Square Layer Normalization", 2019. */
+cr_tensor *cr_functional_rms_norm(cr_tensor *x, cr_shape normalized_shape, cr_tensor *weight,
+                                  double eps);
+
+/* Over groups of neighbouring channels of each sample of (N, C, …). weight and bias (C) may be
+ * NULL. eps 0: 1e-5. Wu, He, "Group Normalization", 2018. */
+cr_tensor *cr_functional_group_norm(cr_tensor *x, int64_t num_groups, cr_tensor *weight,
+                                    cr_tensor *bias, double eps);
+
+/* Over each channel of each sample of (N, C, d1, …), by its own statistics. */
+cr_tensor *cr_functional_instance_norm(cr_tensor *x, cr_tensor *weight, cr_tensor *bias,
+                                       double eps);
 
 /* exp(x) / Σ exp(x) over a dimension; its logarithm, computed without overflow; softmax of -x. */
 cr_tensor *cr_softmax(cr_tensor *x, int64_t dim);

@@ -119,8 +119,53 @@ static const cr_op native_batch_norm_backward_op = {
     .forward = { [CR_CPU] = backward_forward },
 };
 
+/* The gradient of what came before relu. */
+static cr_tensor *recorded_cut(cr_gradient_call *call, cr_tensor *normalized, cr_tensor *weight,
+                               cr_tensor *bias)
+{
+    const struct batch_norm_attributes *attributes = call->attributes;
+    if (!attributes->relu)
+        return call->grad_outputs[0];
+    cr_tensor *y = call->outputs[0];
+    if (!y) {
+        y = weight ? cr_mul(normalized, weight) : normalized;
+        y = bias ? cr_add(y, bias) : y;
+    }
+    cr_tensor *passes = cr_gt_scalar(cr_detach(y), 0);
+    return cr_mul(call->grad_outputs[0], cr_to_dtype(passes, (cr_dtype)y->dtype));
+}
+
+/* Backward that is recorded in its turn: written with ops, the statistics made again from x. */
+static cr_status recorded_backward(cr_gradient_call *call)
+{
+    const struct batch_norm_attributes *attributes = call->attributes;
+    cr_tensor *x = call->inputs[IN_X];
+    int ndim = x->shape.ndim;
+    cr_tensor *weight = along_dim(CALL_INPUT(call, IN_WEIGHT), ndim, 1);
+    cr_tensor *bias = along_dim(CALL_INPUT(call, IN_BIAS), ndim, 1);
+    cr_tensor *mean = along_dim(cr_detach(call->outputs[1]), ndim, 1);
+    cr_tensor *invstd = along_dim(cr_detach(call->outputs[2]), ndim, 1);
+    struct norm_view view = { .dims = other_dims(ndim, 1), .eps = attributes->eps };
+    cr_tensor *normalized = cr_mul(cr_sub(x, mean), invstd);
+    cr_tensor *grad = recorded_cut(call, normalized, weight, bias);
+    cr_tensor *h = weight ? cr_mul(grad, weight) : grad;
+    call->grad_inputs[IN_X] =
+        attributes->training ? norm_gradient(x, h, &view, &normalized) : cr_mul(h, invstd);
+    cr_tensor *grads[IN_COUNT] = { [IN_WEIGHT] =
+                                       cr_sum_dims(cr_mul(grad, normalized), view.dims, false),
+                                   [IN_BIAS] = cr_sum_dims(grad, view.dims, false),
+                                   [IN_RESIDUAL] = grad };
+    for (int i = IN_WEIGHT; i < call->input_count; i++)
+        call->grad_inputs[i] = call->needs[i] ? grads[i] : NULL;
+    return CR_OK;
+}
+
 static cr_status native_backward(cr_gradient_call *call)
 {
+    if (!call->grad_outputs[0])
+        return CR_OK;
+    if (cr_grad_enabled())
+        return recorded_backward(call);
     const struct batch_norm_attributes *was = call->attributes;
     bool needs_residual = call->input_count > IN_RESIDUAL && call->needs[IN_RESIDUAL];
     bool cut = was->relu && needs_residual;

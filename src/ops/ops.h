@@ -37,6 +37,26 @@
 #define OP_FAMILY_DECLARE(name) extern OP_FAMILY(name);
 OP_FAMILY_TABLE(OP_FAMILY_DECLARE)
 #undef OP_FAMILY_DECLARE
+extern OP_FAMILY(arithmetic_ops);
+extern OP_FAMILY(binary_ops);
+extern OP_FAMILY(comparison_ops);
+extern OP_FAMILY(copy_ops);
+extern OP_FAMILY(sum_ops);
+extern OP_FAMILY(unary_ops);
+extern OP_FAMILY(view_ops);
+extern OP_FAMILY(softmax_ops);
+extern OP_FAMILY(batch_norm_ops);
+extern OP_FAMILY(cross_entropy_ops);
+extern OP_FAMILY(layer_norm_ops);
+extern OP_FAMILY(group_norm_ops);
+extern OP_FAMILY(axis_ops);
+extern OP_FAMILY(slice_ops);
+extern OP_FAMILY(join_ops);
+extern OP_FAMILY(matrix_ops);
+extern OP_FAMILY(einsum_ops);
+extern OP_FAMILY(convolution_ops);
+extern OP_FAMILY(creation_ops);
+extern OP_FAMILY(drawing_ops);
 
 /* Input i of a call of any kind; NULL where it was not given. */
 #define CALL_INPUT(call, i) ((i) < (call)->input_count ? (call)->inputs[i] : NULL)
@@ -112,5 +132,25 @@ cr_tensor *keep_reduced(cr_tensor *reduced, const cr_shape *shape, const cr_shap
 
 /* The same expanded to the whole shape: the gradient of a sum. */
 cr_tensor *spread_reduced(cr_tensor *grad, const cr_shape *shape, const cr_shape *dims);
+
+/* ---- normalisations ---- */
+
+/* What is normalised together: the elements along dims; rms: without their mean. */
+struct norm_view {
+    cr_shape dims;
+    bool rms;
+    double eps;
+};
+
+/* The gradient of x where h is that of (x - mean) / sqrt(var + eps), which *normalized becomes;
+ * written with differentiable ops. */
+cr_tensor *norm_gradient(cr_tensor *x, cr_tensor *h, const struct norm_view *view,
+                         cr_tensor **normalized);
+
+/* All dimensions but one. */
+cr_shape other_dims(int ndim, int dim);
+
+/* A vector shaped so that it broadcasts along a dimension; NULL for NULL. */
+cr_tensor *along_dim(cr_tensor *vector, int ndim, int dim);
 
 #endif

@@ -50,12 +50,12 @@ def evaluated(dtype):
     )
 
 
-case("batch_norm", batch_norm, *TRAINING, loosen=3, gradgrad=False)
+case("batch_norm", batch_norm, *TRAINING, loosen=3)
 # Where rounding decides on which side of relu's edge a half stands, its gradient is all or nothing.
-case("batch_norm", batch_norm, *FUSED, loosen=3, half_gradient=False, gradgrad=False)
-case("batch_norm", batch_norm, *evaluated(torch.float32), loosen=3, half_gradient=False, gradgrad=False,
+case("batch_norm", batch_norm, *FUSED, loosen=3, half_gradient=False)
+case("batch_norm", batch_norm, *evaluated(torch.float32), loosen=3, half_gradient=False,
      dtypes=(torch.float32, torch.bfloat16, torch.float16))
-case("batch_norm", batch_norm, *evaluated(torch.float64), dtypes=(torch.float64,), gradgrad=False)
+case("batch_norm", batch_norm, *evaluated(torch.float64), dtypes=(torch.float64,))
 
 
 def native(*inputs, **attributes):
@@ -65,10 +65,8 @@ def native(*inputs, **attributes):
     return batch_norm(*inputs, **attributes), mean.detach(), (var + eps).rsqrt().detach()
 
 
-case("native_batch_norm", native, *TRAINING[:2], dtypes=F32_F64, loosen=3, empty=False,
-     gradgrad=False)
-case("native_batch_norm_add_relu", native, FUSED[2], dtypes=F32_F64, loosen=3, empty=False,
-     gradgrad=False)
+case("native_batch_norm", native, *TRAINING[:2], dtypes=F32_F64, loosen=3, empty=False)
+case("native_batch_norm_add_relu", native, FUSED[2], dtypes=F32_F64, loosen=3, empty=False)
 
 
 

@@ -1,4 +1,5 @@
-/* Kernels that normalise: batch norm, softmax, and softmax with cross-entropy.
+/* Kernels that normalise: batch, layer and group norm, softmax, and softmax with
+ * cross-entropy.
  *
  * They compute in float32 or float64 over contiguous memory; other dtypes are converted before.
  * Every function works on a range of channels or rows, so that the caller splits the work. */
@@ -51,6 +52,50 @@ struct batch_norm_backward_job {
     void *grad_residual; /* of x's shape */
 };
 
+/* ---- layer norm and RMS norm of x (rows, size) over the rows ---- */
+
+/* y = (x - mean) * rstd * weight + bias; backward fills grad_x and, if sums is given, the gradients
+ * of weight and bias. */
+struct layer_norm_job {
+    int64_t rows;
+    int64_t size;
+    bool rms; /* mean is 0 */
+    double eps;
+    const void *x;
+    const void *weight; /* (size), optional */
+    const void *bias;   /* (size), optional */
+    void *y;
+    void *mean; /* (rows) */
+    void *rstd; /* (rows) */
+    const void *grad;
+    void *grad_x;      /* optional */
+    void *grad_weight; /* (size) */
+    void *grad_bias;   /* (size) */
+    int64_t parts;     /* norm_layer_norm_parts */
+    void *sums;        /* workspace of 2 * parts * size, optional */
+};
+
+/* ---- group norm of x (batch, channels, inner) ---- */
+
+struct group_norm_job {
+    int64_t batch;
+    int64_t channels;
+    int64_t inner;
+    int64_t groups;
+    double eps;
+    const void *x;
+    const void *weight; /* (channels), optional */
+    const void *bias;   /* (channels), optional */
+    void *y;
+    void *mean; /* (batch, groups) */
+    void *rstd; /* (batch, groups) */
+    const void *grad;
+    void *grad_x;      /* optional */
+    void *grad_weight; /* (channels) */
+    void *grad_bias;   /* (channels) */
+    double *sums;      /* workspace of 2 * batch * channels */
+};
+
 /* ---- softmax of x (outer, size, inner) over the middle ---- */
 
 struct softmax_job {
@@ -87,6 +132,15 @@ struct norm_kernels {
     void (*batch_norm)(const struct batch_norm_job *job, int64_t begin, int64_t end);
     void (*batch_norm_backward)(const struct batch_norm_backward_job *job, int64_t begin,
                                 int64_t end);
+    /* Rows [begin, end); backward of part number `part`. */
+    void (*layer_norm)(const struct layer_norm_job *job, int64_t begin, int64_t end);
+    void (*layer_norm_backward)(const struct layer_norm_job *job, int64_t part, int64_t begin,
+                                int64_t end);
+    void (*layer_norm_join)(const struct layer_norm_job *job, int64_t begin, int64_t end);
+    /* Groups [begin, end) of (batch, groups), and channels. */
+    void (*group_norm)(const struct group_norm_job *job, int64_t begin, int64_t end);
+    void (*group_norm_backward)(const struct group_norm_job *job, int64_t begin, int64_t end);
+    void (*group_norm_join)(const struct group_norm_job *job, int64_t begin, int64_t end);
     /* Blocks [begin, end): a block is one row where inner is 1, else up to NORM_COLUMNS columns. */
     void (*softmax)(const struct softmax_job *job, int64_t begin, int64_t end);
     void (*softmax_backward)(const struct softmax_job *job, int64_t begin, int64_t end);
@@ -104,6 +158,11 @@ const struct norm_kernels *norm_kernels(enum norm_type type);
 /* Runs the whole of a job on several threads. */
 void norm_batch_norm(enum norm_type type, const struct batch_norm_job *job);
 void norm_batch_norm_backward(enum norm_type type, const struct batch_norm_backward_job *job);
+int64_t norm_layer_norm_parts(int64_t rows, int64_t size);
+void norm_layer_norm(enum norm_type type, const struct layer_norm_job *job);
+void norm_layer_norm_backward(enum norm_type type, const struct layer_norm_job *job);
+void norm_group_norm(enum norm_type type, const struct group_norm_job *job);
+void norm_group_norm_backward(enum norm_type type, const struct group_norm_job *job);
 void norm_softmax(enum norm_type type, const struct softmax_job *job, int64_t outer);
 void norm_softmax_backward(enum norm_type type, const struct softmax_job *job, int64_t outer);
 void norm_cross_entropy(enum norm_type type, const struct cross_entropy_job *job, int64_t outer);

@@ -26,6 +26,9 @@
 #include "kernels/norm/softmax.inc"
 
 #include "kernels/norm/cross_entropy.inc"
+#include "kernels/norm/layer_norm.inc"
+
+#include "kernels/norm/group_norm.inc"
 
 #include "kernels/norm/norm_end.inc"
 
@@ -39,6 +42,9 @@
 #include "kernels/norm/softmax.inc"
 
 #include "kernels/norm/cross_entropy.inc"
+#include "kernels/norm/layer_norm.inc"
+
+#include "kernels/norm/group_norm.inc"
 
 #include "kernels/norm/norm_end.inc"
 
@@ -46,7 +52,11 @@
     {                                                                                              \
         .batch_norm = batch_norm_##type, .batch_norm_backward = batch_norm_backward_##type,        \
         .softmax = softmax_##type, .softmax_backward = softmax_backward_##type,                    \
-        .cross_entropy = cross_entropy_##type,                                                     \
+        .cross_entropy = cross_entropy_##type, .layer_norm = layer_norm_##type,                    \
+        .layer_norm_backward = layer_norm_backward_##type,                                         \
+        .layer_norm_join = layer_norm_join_##type, .group_norm = group_norm_##type,                \
+        .group_norm_backward = group_norm_backward_##type,                                         \
+        .group_norm_join = group_norm_join_##type,                                                 \
         .cross_entropy_backward = cross_entropy_backward_##type,                                   \
     }
 

@@ -5,6 +5,9 @@
 /* Elements a part has at least; below this a thread costs more than it gains. */
 #define PART_ELEMENTS 16384
 
+/* Parts whose sums are kept apart, at most. */
+#define MOST_PARTS 32
+
 extern const struct norm_kernels norm_kernels_portable[NORM_TYPE_COUNT];
 #ifdef CR_HAVE_AVX2
 extern const struct norm_kernels norm_kernels_avx2[NORM_TYPE_COUNT];
@@ -49,6 +52,11 @@ static int64_t part_of(int64_t elements)
 
 SHARE_BODY(batch_norm)
 SHARE_BODY(batch_norm_backward)
+SHARE_BODY(layer_norm)
+SHARE_BODY(layer_norm_join)
+SHARE_BODY(group_norm)
+SHARE_BODY(group_norm_backward)
+SHARE_BODY(group_norm_join)
 SHARE_BODY(softmax)
 SHARE_BODY(softmax_backward)
 SHARE_BODY(cross_entropy)
@@ -65,6 +73,56 @@ void norm_batch_norm_backward(enum norm_type type, const struct batch_norm_backw
     struct share share = { norm_kernels(type), job };
     cr_parallel_for(job->channels, part_of(job->batch * job->inner), share_batch_norm_backward,
                     &share);
+}
+
+void norm_layer_norm(enum norm_type type, const struct layer_norm_job *job)
+{
+    struct share share = { norm_kernels(type), job };
+    cr_parallel_for(job->rows, part_of(job->size), share_layer_norm, &share);
+}
+
+/* Rows of a part of layer norm's backward: enough for a thread, and not many parts, for each has
+ * sums of its own. */
+static int64_t layer_norm_share(int64_t rows, int64_t size)
+{
+    return CR_MAX(part_of(size), CR_DIV_UP(rows, (int64_t)MOST_PARTS));
+}
+
+int64_t norm_layer_norm_parts(int64_t rows, int64_t size)
+{
+    return CR_DIV_UP(rows, layer_norm_share(rows, size));
+}
+
+static void share_layer_norm_backward(int64_t begin, int64_t end, void *context)
+{
+    const struct share *share = context;
+    const struct layer_norm_job *job = share->job;
+    int64_t part = begin / layer_norm_share(job->rows, job->size);
+    share->kernels->layer_norm_backward(job, part, begin, end);
+}
+
+void norm_layer_norm_backward(enum norm_type type, const struct layer_norm_job *job)
+{
+    struct share share = { norm_kernels(type), job };
+    cr_parallel_for(job->rows, layer_norm_share(job->rows, job->size), share_layer_norm_backward,
+                    &share);
+    if (job->sums)
+        cr_parallel_for(job->size, part_of(job->parts), share_layer_norm_join, &share);
+}
+
+void norm_group_norm(enum norm_type type, const struct group_norm_job *job)
+{
+    struct share share = { norm_kernels(type), job };
+    int64_t run = job->channels / job->groups * job->inner;
+    cr_parallel_for(job->batch * job->groups, part_of(run), share_group_norm, &share);
+}
+
+void norm_group_norm_backward(enum norm_type type, const struct group_norm_job *job)
+{
+    struct share share = { norm_kernels(type), job };
+    int64_t run = job->channels / job->groups * job->inner;
+    cr_parallel_for(job->batch * job->groups, part_of(run), share_group_norm_backward, &share);
+    cr_parallel_for(job->channels, part_of(job->batch), share_group_norm_join, &share);
 }
 
 static int64_t softmax_blocks(const struct softmax_job *job, int64_t outer, int64_t *part)

@@ -1,0 +1,269 @@
+/* Group norm, and instance norm, which is group norm with a group for each channel. */
+#include "cresset/normalization.h"
+#include "kernels/norm/norm.h"
+#include "ops/ops.h"
+
+static void *data_of(const cr_tensor *tensor)
+{
+    return tensor ? tensor_bytes(tensor) : NULL;
+}
+
+static enum norm_type type_of(const cr_tensor *x)
+{
+    return x->dtype == CR_F64 ? NORM_F64 : NORM_F32;
+}
+
+/* ---- the kernel's records ---- */
+
+struct group_norm_attributes {
+    int64_t num_groups;
+    double eps;
+};
+
+static const cr_attribute group_norm_table[] = {
+    CR_ATTRIBUTE(struct group_norm_attributes, INT, num_groups),
+    CR_ATTRIBUTE(struct group_norm_attributes, FLOAT, eps),
+    CR_ATTRIBUTE_END,
+};
+
+static void job_of(const cr_call *call, const cr_tensor *x, struct group_norm_job *job)
+{
+    const struct group_norm_attributes *attributes = call->attributes;
+    job->batch = x->shape.dim[0];
+    job->channels = x->shape.dim[1];
+    job->inner = 1;
+    for (int d = 2; d < x->shape.ndim; d++)
+        job->inner *= x->shape.dim[d];
+    job->groups = attributes->num_groups;
+    job->eps = attributes->eps;
+    job->x = tensor_bytes(x);
+}
+
+enum { GRAD_IN, GRAD_X, GRAD_MEAN, GRAD_RSTD, GRAD_WEIGHT, GRAD_COUNT };
+
+/* Gradients of x, weight and bias. */
+static cr_status backward_infer(cr_infer_call *call)
+{
+    const cr_tensor *x = call->inputs[GRAD_X];
+    for (int i = 0; i < 3; i++) {
+        call->outputs[i].dtype = (cr_dtype)x->dtype;
+        call->outputs[i].shape = i == 0 ? x->shape : CR_SHAPE(x->shape.dim[1]);
+    }
+    return CR_OK;
+}
+
+static size_t backward_workspace(const cr_call *call)
+{
+    const cr_shape *shape = &call->inputs[GRAD_X]->shape;
+    return 2 * (size_t)CR_MAX(shape->dim[0] * shape->dim[1], 1) * sizeof(double);
+}
+
+static void backward_forward(const cr_call *call)
+{
+    const cr_tensor *x = call->inputs[GRAD_X];
+    struct group_norm_job job = { 0 };
+    job_of(call, x, &job);
+    job.grad = data_of(call->inputs[GRAD_IN]);
+    job.weight = data_of(CALL_INPUT(call, GRAD_WEIGHT));
+    job.mean = data_of(call->inputs[GRAD_MEAN]);
+    job.rstd = data_of(call->inputs[GRAD_RSTD]);
+    job.grad_x = data_of(call->outputs[0]);
+    job.grad_weight = data_of(call->outputs[1]);
+    job.grad_bias = data_of(call->outputs[2]);
+    job.sums = call->workspace;
+    norm_group_norm_backward(type_of(x), &job);
+}
+
+static const cr_op native_group_norm_backward_op = {
+    .name = "native_group_norm_backward",
+    .summary = "the gradients of group norm",
+    .input_names = "grad x mean rstd weight",
+    .attributes = group_norm_table,
+    .attribute_size = sizeof(struct group_norm_attributes),
+    .min_inputs = 4,
+    .max_inputs = GRAD_COUNT,
+    .output_count = 3,
+    .flags = CR_OP_NOT_DIFFERENTIABLE,
+    .infer = backward_infer,
+    .workspace = backward_workspace,
+    .forward = { [CR_CPU] = backward_forward },
+};
+
+static bool needs(const cr_gradient_call *call, int i)
+{
+    return i < call->input_count && call->needs[i];
+}
+
+/* Backward that is recorded in its turn. */
+static cr_status recorded_backward(cr_gradient_call *call)
+{
+    const struct group_norm_attributes *attributes = call->attributes;
+    cr_tensor *x = call->inputs[0];
+    cr_tensor *grad = call->grad_outputs[0];
+    cr_tensor *weight = along_dim(CALL_INPUT(call, 1), x->shape.ndim, 1);
+    cr_shape groups = CR_SHAPE(x->shape.dim[0], attributes->num_groups, -1);
+    cr_shape others = other_dims(x->shape.ndim, 1);
+    struct norm_view view = { .dims = CR_SHAPE(2), .eps = attributes->eps };
+    cr_tensor *normalized;
+    cr_tensor *h = cr_reshape(weight ? cr_mul(grad, weight) : grad, groups);
+    cr_tensor *pulled = norm_gradient(cr_reshape(x, groups), h, &view, &normalized);
+    call->grad_inputs[0] = cr_reshape(pulled, x->shape);
+    if (needs(call, 1))
+        call->grad_inputs[1] =
+            cr_sum_dims(cr_mul(grad, cr_reshape(normalized, x->shape)), others, false);
+    if (needs(call, 2))
+        call->grad_inputs[2] = cr_sum_dims(grad, others, false);
+    return CR_OK;
+}
+
+static cr_status native_backward(cr_gradient_call *call)
+{
+    if (!call->grad_outputs[0])
+        return CR_OK;
+    if (cr_grad_enabled())
+        return recorded_backward(call);
+    cr_tensor *grads[CR_MAX_OUTPUTS];
+    cr_status status =
+        cr_apply_all(&native_group_norm_backward_op,
+                     CR_INPUTS(call->grad_outputs[0], call->inputs[0], call->outputs[1],
+                               call->outputs[2], CALL_INPUT(call, 1)),
+                     call->attributes, grads);
+    for (int i = 0; i < call->input_count && status == CR_OK; i++)
+        call->grad_inputs[i] = call->needs[i] ? grads[i] : NULL;
+    return status;
+}
+
+/* Outputs: the result, and the mean and 1 / deviation of each group (N, groups). */
+static cr_status native_infer(cr_infer_call *call)
+{
+    const struct group_norm_attributes *attributes = call->attributes;
+    const cr_tensor *x = call->inputs[0];
+    if (require_computed(x, "x") != CR_OK || require_ndim(x, "x", 2, CR_MAX_DIMS) != CR_OK)
+        return cr_error_status();
+    int64_t channels = x->shape.dim[1];
+    if (attributes->num_groups < 1 || channels % attributes->num_groups != 0)
+        return cr_error_set(CR_ERROR_SHAPE, "%lld channels do not divide into %lld groups",
+                            (long long)channels, (long long)attributes->num_groups);
+    for (int i = 1; i < 3; i++) {
+        const cr_tensor *vector = CALL_INPUT(call, i);
+        if (vector && (vector->shape.ndim != 1 || vector->shape.dim[0] != channels ||
+                       vector->dtype != x->dtype))
+            return cr_error_set(CR_ERROR_SHAPE,
+                                "%s must have one element of x's dtype for each of %lld channels",
+                                i == 1 ? "weight" : "bias", (long long)channels);
+    }
+    for (int i = 0; i < 3; i++) {
+        call->outputs[i].dtype = (cr_dtype)x->dtype;
+        call->outputs[i].shape =
+            i == 0 ? x->shape : CR_SHAPE(x->shape.dim[0], attributes->num_groups);
+    }
+    return CR_OK;
+}
+
+static void native_forward(const cr_call *call)
+{
+    struct group_norm_job job = { 0 };
+    job_of(call, call->inputs[0], &job);
+    job.weight = data_of(CALL_INPUT(call, 1));
+    job.bias = data_of(CALL_INPUT(call, 2));
+    job.y = data_of(call->outputs[0]);
+    job.mean = data_of(call->outputs[1]);
+    job.rstd = data_of(call->outputs[2]);
+    norm_group_norm(type_of(call->inputs[0]), &job);
+}
+
+static const cr_op native_group_norm_op = {
+    .name = "native_group_norm",
+    .summary = "group norm, with the mean and 1 / deviation of each group",
+    .input_names = "x weight bias",
+    .attributes = group_norm_table,
+    .attribute_size = sizeof(struct group_norm_attributes),
+    .min_inputs = 1,
+    .max_inputs = 3,
+    .output_count = 3,
+    .save_inputs = CR_SAVE(0) | CR_SAVE(1),
+    .save_outputs = CR_SAVE(1) | CR_SAVE(2),
+    .infer = native_infer,
+    .forward = { [CR_CPU] = native_forward },
+    .backward = native_backward,
+};
+
+/* ---- group_norm ---- */
+
+static cr_status group_norm_compose(cr_compose_call *call)
+{
+    cr_dtype dtype = (cr_dtype)call->inputs[0]->dtype;
+    cr_dtype computed = dtype == CR_F64 ? CR_F64 : CR_F32;
+    if (require_floating(call->inputs[0], "group_norm: x") != CR_OK)
+        return cr_error_status();
+    cr_tensor *in[3] = { NULL };
+    for (int i = 0; i < call->input_count; i++)
+        in[i] = call->inputs[i] ? cr_to_dtype(call->inputs[i], computed) : NULL;
+    cr_tensor *y = cr_apply(&native_group_norm_op, (cr_inputs){ 3, in }, call->attributes);
+    call->outputs[0] = cr_to_dtype(y, dtype);
+    return CR_OK;
+}
+
+static const cr_op group_norm_op = {
+    .name = "group_norm",
+    .summary = "groups of channels less their mean, divided by their deviation",
+    .input_names = "x weight bias",
+    .attributes = group_norm_table,
+    .attribute_size = sizeof(struct group_norm_attributes),
+    .min_inputs = 1,
+    .max_inputs = 3,
+    .cast = CR_CAST_F32,
+    .compose = group_norm_compose,
+};
+
+cr_tensor *cr_functional_group_norm(cr_tensor *x, int64_t num_groups, cr_tensor *weight,
+                                    cr_tensor *bias, double eps)
+{
+    struct group_norm_attributes attributes = { num_groups, eps == 0 ? 1e-5 : eps };
+    return cr_apply(&group_norm_op, CR_INPUTS(x, weight, bias), &attributes);
+}
+
+/* ---- instance_norm ---- */
+
+struct instance_norm_attributes {
+    double eps;
+};
+
+static const cr_attribute instance_norm_table[] = {
+    CR_ATTRIBUTE(struct instance_norm_attributes, FLOAT, eps),
+    CR_ATTRIBUTE_END,
+};
+
+static cr_status instance_norm_compose(cr_compose_call *call)
+{
+    const struct instance_norm_attributes *attributes = call->attributes;
+    cr_tensor *x = call->inputs[0];
+    if (require_ndim(x, "instance_norm: x", 3, CR_MAX_DIMS) != CR_OK)
+        return cr_error_status();
+    if (tensor_numel(x) == x->shape.dim[0] * x->shape.dim[1] && tensor_numel(x))
+        return cr_error_set(CR_ERROR_SHAPE, "instance_norm: needs more than 1 spatial element");
+    call->outputs[0] = cr_functional_group_norm(x, x->shape.dim[1], CALL_INPUT(call, 1),
+                                                CALL_INPUT(call, 2), attributes->eps);
+    return CR_OK;
+}
+
+static const cr_op instance_norm_op = {
+    .name = "instance_norm",
+    .summary = "each channel of each sample less its mean, divided by its deviation",
+    .input_names = "x weight bias",
+    .attributes = instance_norm_table,
+    .attribute_size = sizeof(struct instance_norm_attributes),
+    .min_inputs = 1,
+    .max_inputs = 3,
+    .compose = instance_norm_compose,
+};
+
+cr_tensor *cr_functional_instance_norm(cr_tensor *x, cr_tensor *weight, cr_tensor *bias, double eps)
+{
+    struct instance_norm_attributes attributes = { eps == 0 ? 1e-5 : eps };
+    return cr_apply(&instance_norm_op, CR_INPUTS(x, weight, bias), &attributes);
+}
+
+OP_FAMILY(group_norm_ops) = {
+    &group_norm_op, &instance_norm_op, &native_group_norm_op, &native_group_norm_backward_op, NULL,
+};

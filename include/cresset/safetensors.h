@@ -47,6 +47,9 @@ cr_safetensors *cr_safetensors_open(const char *path);
 cr_safetensors *cr_safetensors_open_memory(const void *data, size_t size, const char *name);
 void cr_safetensors_close(cr_safetensors *file);
 
+/* What messages call the file: its path. */
+const char *cr_safetensors_path(const cr_safetensors *file);
+
 /* The tensors in the order of their data; index from 0. find gives the index, or -1 (no error is
  * recorded) if there is none of that name. */
 int cr_safetensors_count(const cr_safetensors *file);

@@ -288,6 +288,18 @@ static cr_status check_cover(const cr_safetensors *file)
     return CR_OK;
 }
 
+/* Under each name the header now holds where its entry stands, so that names are found by hashing.
+ */
+static cr_status index_entries(cr_safetensors *file)
+{
+    for (int i = 0; i < file->count; i++) {
+        if (json_object_set_new(file->header, file->entries[i].name, json_integer(i)) != 0)
+            return cr_error_set(CR_ERROR_MEMORY, "%s: out of memory while reading the header",
+                                file->path);
+    }
+    return CR_OK;
+}
+
 static cr_status parse_entries(cr_safetensors *file)
 {
     file->entries = cr_alloc_array(json_object_size(file->header), sizeof *file->entries);
@@ -304,7 +316,7 @@ static cr_status parse_entries(cr_safetensors *file)
         file->count++;
     }
     qsort(file->entries, (size_t)file->count, sizeof *file->entries, compare_entries);
-    return check_cover(file);
+    return check_cover(file) == CR_OK ? index_entries(file) : cr_error_status();
 }
 
 /* ---- the interface of the reader ---- */
@@ -371,6 +383,11 @@ void cr_safetensors_close(cr_safetensors *file)
     cr_free(file);
 }
 
+const char *cr_safetensors_path(const cr_safetensors *file)
+{
+    return file ? file->path : "";
+}
+
 int cr_safetensors_count(const cr_safetensors *file)
 {
     return file ? file->count : 0;
@@ -389,16 +406,10 @@ cr_safetensors_entry cr_safetensors_at(const cr_safetensors *file, int index)
                                    .bytes = entry->end - entry->begin };
 }
 
-/* The header's hash table says whether the name is there at all. */
 int cr_safetensors_find(const cr_safetensors *file, const char *name)
 {
-    if (!file || !name || !json_object_get(file->header, name))
-        return -1;
-    for (int i = 0; i < file->count; i++) {
-        if (strcmp(file->entries[i].name, name) == 0)
-            return i;
-    }
-    return -1;
+    const json_t *index = file && name ? json_object_get(file->header, name) : NULL;
+    return json_is_integer(index) ? (int)json_integer_value(index) : -1;
 }
 
 /* C has no bool but 0 and 1. */

@@ -157,7 +157,7 @@ static void call_weight(void *context)
     cr_conv_backward_weight(&r->conv, r->input, r->output, r->weight, r->workspace);
 }
 
-static void bench_conv(const conv_case *c)
+static void bench_conv(const conv_case *c, const char *part)
 {
     int64_t size = (c->size + 2 * c->padding - c->kernel) / c->stride + 1;
     conv_run run = { .conv = { .batch = c->batch,
@@ -186,7 +186,8 @@ static void bench_conv(const conv_case *c)
     for (int way = 0; way < 3 && run.input && run.weight && run.output && run.workspace; way++) {
         char name[64];
         snprintf(name, sizeof(name), "%s %s", c->name, words[way]);
-        report(name, flops, best_seconds(calls[way], &run));
+        if (strstr(name, part))
+            report(name, flops, best_seconds(calls[way], &run));
     }
     cr_buffer_free(run.workspace, bytes);
     cr_buffer_free(run.output, outputs * sizeof(float));
@@ -203,7 +204,7 @@ int main(int count, char **arguments)
         if (strcmp(family, "conv") != 0 && strstr(gemm_cases[i].name, part))
             bench_gemm(&gemm_cases[i]);
     for (int i = 0; i < CR_COUNT_OF(conv_cases); i++)
-        if (strcmp(family, "gemm") != 0 && strstr(conv_cases[i].name, part))
-            bench_conv(&conv_cases[i]);
+        if (strcmp(family, "gemm") != 0)
+            bench_conv(&conv_cases[i], part);
     return 0;
 }

@@ -40,7 +40,7 @@ typedef struct cr_epilogue {
 
 /* Writes a panel of an operand: for p in [0, k_count), `width` elements of which the first `count`
  * are rows (of A) or columns (of B) first … first + count - 1 at k index k_first + p, and the rest
- * are zero. `batch` is the index of the product in a batch. */
+ * are anything. `batch` is the index of the product in a batch. */
 typedef void (*cr_gemm_packer)(const void *context, int64_t batch, int64_t first, int64_t count,
                                int64_t width, int64_t k_first, int64_t k_count, void *panel);
 

@@ -5,22 +5,27 @@
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
+#define VECTOR_LOG   6
 #define ROWS         14
 #elif defined(__AVX2__)
 #define VECTOR_BYTES 32
+#define VECTOR_LOG   5
 #define ROWS         6
 #else
 #define VECTOR_BYTES 16
+#define VECTOR_LOG   4
 #define ROWS         4
 #endif
 
 #define REAL         float
+#define LANES_LOG    (VECTOR_LOG - 2)
 #define TYPE         f32
 #define TILE_ROWS    ROWS
 #define TILE_VECTORS 2
 #include "kernels/gemm/gemm_tile.inc"
 
 #define REAL         double
+#define LANES_LOG    (VECTOR_LOG - 3)
 #define TYPE         f64
 #define TILE_ROWS    ROWS
 #define TILE_VECTORS 2

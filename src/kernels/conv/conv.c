@@ -116,13 +116,23 @@ static cr_gemm forward_product(const cr_conv *c, const cr_patches *patches, cons
     return g;
 }
 
+static size_t forward_product_workspace(const cr_conv *conv)
+{
+    cr_patches patches = forward_patches(conv, NULL);
+    cr_gemm g = forward_product(conv, &patches, NULL, NULL, NULL);
+    return cr_gemm_workspace(&g);
+}
+
 size_t cr_conv_forward_workspace(const cr_conv *conv)
 {
     if (is_depthwise(conv))
         return 0;
-    cr_patches patches = forward_patches(conv, NULL);
-    cr_gemm g = forward_product(conv, &patches, NULL, NULL, NULL);
-    return cr_gemm_workspace(&g);
+    size_t size = forward_product_workspace(conv);
+    if (cr_winograd_suits(conv, false, NULL)) {
+        size_t other = cr_winograd_workspace(conv, false);
+        size = CR_MAX(size, other);
+    }
+    return size;
 }
 
 void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
@@ -134,6 +144,10 @@ void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
         };
         cr_parallel_for(conv->batch * conv->out_channels, part_of(volume(conv->output)),
                         depthwise_forward, &call);
+        return;
+    }
+    if (cr_winograd_suits(conv, false, epilogue)) {
+        cr_winograd_run(conv, false, input, weight, epilogue, output, workspace);
         return;
     }
     cr_patches patches = forward_patches(conv, input);
@@ -267,6 +281,10 @@ size_t cr_conv_backward_data_workspace(const cr_conv *conv)
         size_t size = cr_gemm_workspace(&g);
         most = CR_MAX(most, size);
     }
+    if (cr_winograd_suits(conv, true, NULL)) {
+        size_t other = cr_winograd_workspace(conv, true);
+        most = CR_MAX(most, other);
+    }
     return most;
 }
 
@@ -279,6 +297,10 @@ void cr_conv_backward_data(const cr_conv *conv, const void *output, const void *
         };
         cr_parallel_for(conv->batch * conv->in_channels, part_of(volume(conv->input)),
                         depthwise_data, &call);
+        return;
+    }
+    if (cr_winograd_suits(conv, true, epilogue)) {
+        cr_winograd_run(conv, true, output, weight, epilogue, input, workspace);
         return;
     }
     for (int64_t i = 0; i < phase_count(conv); i++) {

@@ -88,6 +88,52 @@ typedef struct cr_conv_kernels {
                          int64_t end);
 } cr_conv_kernels;
 
+/* ---- Winograd's algorithm, for 3 x 3 kernels of stride 1 (winograd.c) ---- */
+
+/* One such convolution, forward or by its input. Sizes are height, width. */
+typedef struct cr_winograd {
+    int64_t batch, in_channels, out_channels;
+    int64_t in_size[2], out_size[2], padding[2];
+    const float *input, *weight;
+    int64_t weight_in_stride, weight_out_stride; /* elements, by channel */
+    bool flip;                                   /* the kernel is read from its end */
+    const float *bias;                           /* (out_channels) or NULL */
+    bool relu;
+    float *output;
+    int64_t tiles_y, tiles_x;
+    int64_t in_padded, out_padded; /* channels, to whole vectors and panels */
+    float *transformed;            /* weights: (36, panels, in_padded, panel) */
+} cr_winograd;
+
+/* What a block of tiles is computed in: `tiles` of them, `part_padded` output channels. */
+typedef struct cr_winograd_scratch {
+    int64_t tiles, panel_rows, part_padded;
+    int64_t input_stride, product_stride; /* from one of the 36 positions to the next */
+    float *inputs, *products;
+    float *strip, *turned;
+} cr_winograd_scratch;
+
+typedef struct cr_winograd_kernels {
+    int lanes;
+    /* Transforms the weights of vectors [begin, end) of output channels. */
+    void (*weights)(const cr_winograd *w, int64_t begin, int64_t end);
+    /* Computes tile rows [first, last), counted through the images. */
+    void (*block)(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first, int64_t last,
+                  int64_t first_channel);
+} cr_winograd_kernels;
+
+extern const cr_winograd_kernels cr_winograd_kernels_portable;
+extern const cr_winograd_kernels cr_winograd_kernels_avx2;
+extern const cr_winograd_kernels cr_winograd_kernels_avx512;
+
+/* True if the algorithm applies to a convolution (or its gradient by the input) and is faster. */
+bool cr_winograd_suits(const cr_conv *conv, bool backward, const cr_epilogue *epilogue);
+size_t cr_winograd_workspace(const cr_conv *conv, bool backward);
+
+/* Forward: from input to output; backward: from the output's gradient to the input's. */
+void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const float *weight,
+                     const cr_epilogue *epilogue, float *to, void *workspace);
+
 extern const cr_conv_kernels cr_conv_kernels_portable[CR_GEMM_TYPE_COUNT];
 extern const cr_conv_kernels cr_conv_kernels_avx2[CR_GEMM_TYPE_COUNT];
 extern const cr_conv_kernels cr_conv_kernels_avx512[CR_GEMM_TYPE_COUNT];

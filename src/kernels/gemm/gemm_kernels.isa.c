@@ -35,8 +35,9 @@
     {                                                                                              \
         .element = sizeof(real), .tile_rows = ROWS,                                                \
         .tile_columns = 2 * VECTOR_BYTES / (int)sizeof(real),                                      \
-        .lanes = VECTOR_BYTES / (int)sizeof(real), .tile = tile_##type, .finish = finish_##type,   \
-        .add = add_##type, .pack = pack_##type, .dot = dot_##type, .axpy = axpy_##type,            \
+        .lanes = VECTOR_BYTES / (int)sizeof(real), .tile = tile_##type,                            \
+        .tile_blocked = tile_blocked_##type, .finish = finish_##type, .add = add_##type,           \
+        .pack = pack_##type, .dot = dot_##type, .axpy = axpy_##type,                               \
     }
 
 const cr_gemm_kernels CR_ISA_NAME(cr_gemm_kernels)[CR_GEMM_TYPE_COUNT] = {

@@ -1,0 +1,331 @@
+/* Winograd's convolution F(4 x 4, 3 x 3) for one instruction set (Lavin and Gray, "Fast algorithms
+ * for convolutional neural networks", 2016): float32, stride 1.
+ *
+ * The image is cut into tiles of 4 x 4 outputs, each of which reads 6 x 6 inputs. Input tiles,
+ * weights and outputs are transformed so that the convolution becomes 36 matrix products, one for
+ * each of the 6 x 6 positions, with a quarter of the multiplications.
+ *
+ * Everything is computed on vectors of LANES channels: a strip of the image is turned into that
+ * order on the way in, and back on the way out. What a block of tiles needs stays in the second
+ * cache from one end to the other. */
+#include "kernels/conv/conv.h"
+
+#include <string.h>
+
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+#define SIDE      6 /* of an input tile */
+#define OUT       4 /* of an output tile */
+#define POSITIONS (SIDE * SIDE)
+
+typedef float vector __attribute__((vector_size(4 * LANES)));
+typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+CR_INLINE vector load(const float *at)
+{
+    return *(const loose *)at;
+}
+
+CR_INLINE void store(float *at, vector value)
+{
+    *(loose *)at = value;
+}
+
+/* ---- the transforms of one line ---- */
+
+/* The points of interpolation are 0, a, -a, b, -b and infinity with a = sqrt(1/2) and b = sqrt(2),
+ * which lose about half as many digits as the usual 1 and 2. */
+#define POINT_A 0.70710678118654752f
+#define POINT_B 1.41421356237309505f
+
+CR_INLINE void input_line(vector d[SIDE])
+{
+    vector even = d[4] - 2 * d[2], odd = POINT_A * (d[3] - 2 * d[1]);
+    vector even2 = d[4] - 0.5f * d[2], odd2 = POINT_B * (d[3] - 0.5f * d[1]);
+    vector first = d[0] - 2.5f * d[2] + d[4], last = d[1] - 2.5f * d[3] + d[5];
+    d[0] = first;
+    d[1] = even + odd;
+    d[2] = even - odd;
+    d[3] = even2 + odd2;
+    d[4] = even2 - odd2;
+    d[5] = last;
+}
+
+CR_INLINE void output_line(const vector m[SIDE], vector o[OUT])
+{
+    vector sum = m[1] + m[2], difference = POINT_A * (m[1] - m[2]);
+    vector sum2 = m[3] + m[4], difference2 = POINT_B * (m[3] - m[4]);
+    o[0] = m[0] + sum + sum2;
+    o[1] = difference + difference2;
+    o[2] = 0.5f * sum + 2 * sum2;
+    o[3] = 0.5f * difference + 2 * difference2 + m[5];
+}
+
+CR_INLINE void weight_line(const vector g[3], vector u[SIDE])
+{
+    vector outer = g[0] + 0.5f * g[2], middle = POINT_A * g[1];
+    vector outer2 = g[0] + 2 * g[2], middle2 = POINT_B * g[1];
+    u[0] = g[0];
+    u[1] = (outer + middle) * (-2.0f / 3);
+    u[2] = (outer - middle) * (-2.0f / 3);
+    u[3] = (outer2 + middle2) * (1.0f / 6);
+    u[4] = (outer2 - middle2) * (1.0f / 6);
+    u[5] = g[2];
+}
+
+/* ---- weights ---- */
+
+/* The 9 weights of one input channel for LANES output channels from `out` on; 0 beyond the last. */
+static void gather_weights(const cr_winograd *w, int64_t out, int64_t in, vector g[9])
+{
+    float values[9 * LANES] = { 0 };
+    int64_t count = CR_MIN(w->out_channels - out, LANES);
+    const float *from = w->weight + in * w->weight_in_stride + out * w->weight_out_stride;
+    for (int64_t l = 0; in < w->in_channels && l < count; l++)
+        for (int t = 0; t < 9; t++)
+            values[t * LANES + l] = from[l * w->weight_out_stride + (w->flip ? 8 - t : t)];
+    for (int t = 0; t < 9; t++)
+        g[t] = load(values + t * LANES);
+}
+
+static void transform_weight(const vector g[9], int64_t position_stride, float *to)
+{
+    vector lines[3][SIDE];
+    for (int x = 0; x < 3; x++) {
+        vector column[3] = { g[x], g[3 + x], g[6 + x] };
+        weight_line(column, lines[x]);
+    }
+    for (int y = 0; y < SIDE; y++) {
+        vector row[3] = { lines[0][y], lines[1][y], lines[2][y] }, u[SIDE];
+        weight_line(row, u);
+        for (int x = 0; x < SIDE; x++)
+            store(to + (y * SIDE + x) * position_stride, u[x]);
+    }
+}
+
+/* U: by position, then panel of `panel` output channels, then input channel. */
+static void winograd_weights(const cr_winograd *w, int64_t begin, int64_t end)
+{
+    int64_t panel = 2 * LANES, position_stride = w->out_padded * w->in_padded;
+    for (int64_t group = begin; group < end; group++) {
+        int64_t out = group * LANES;
+        float *to = w->transformed + out / panel * panel * w->in_padded + out % panel;
+        for (int64_t in = 0; in < w->in_padded; in++) {
+            vector g[9];
+            gather_weights(w, out, in, g);
+            transform_weight(g, position_stride, to + in * panel);
+        }
+    }
+}
+
+/* ---- input ---- */
+
+/* LANES rows of `count` elements, `stride` apart, become `count` vectors. Rows from `rows` on are
+ * zeros. */
+static void turn_in(const float *from, int64_t stride, int64_t rows, int64_t count, float *to)
+{
+    if (rows == LANES && count >= LANES) {
+        cr_gemm_kernels_of(CR_GEMM_F32)->pack(from, stride, 1, LANES, LANES, count, to);
+        return;
+    }
+    memset(to, 0, (size_t)(count * LANES) * sizeof(float));
+    for (int64_t l = 0; l < CR_MIN(rows, LANES); l++)
+        for (int64_t i = 0; i < count; i++)
+            to[i * LANES + l] = from[l * stride + i];
+}
+
+/* Copies the rows of a strip of one image that its tiles read, for LANES channels, to w's strip:
+ * OUT * tile_rows + 2 rows of tiles_x * OUT + 2 vectors, zero outside the image. */
+static void read_strip(const cr_winograd *w, const cr_winograd_scratch *s, int64_t image,
+                       int64_t tile_row, int64_t tile_rows, int64_t channel)
+{
+    int64_t width = w->tiles_x * OUT + 2, height = tile_rows * OUT + 2;
+    int64_t first = tile_row * OUT - w->padding[0];
+    int64_t from = CR_MAX(first, 0), to = CR_MIN(first + height, w->in_size[0]);
+    int64_t plane = w->in_size[0] * w->in_size[1];
+    memset(s->strip, 0, (size_t)(width * height * LANES) * sizeof(float));
+    if (from >= to)
+        return;
+    const float *source = w->input + (image * w->in_channels + channel) * plane;
+    turn_in(source + from * w->in_size[1], plane, w->in_channels - channel,
+            (to - from) * w->in_size[1], s->turned);
+    int64_t columns = CR_MIN(w->in_size[1], width - w->padding[1]);
+    for (int64_t y = from; y < to; y++)
+        memcpy(s->strip + ((y - first) * width + w->padding[1]) * LANES,
+               s->turned + (y - from) * w->in_size[1] * LANES,
+               (size_t)(columns * LANES) * sizeof(float));
+}
+
+static void transform_input(const float *tile, int64_t row_stride, int64_t position_stride,
+                            float *to)
+{
+    vector lines[SIDE][SIDE];
+    for (int x = 0; x < SIDE; x++) {
+        vector d[SIDE];
+        for (int y = 0; y < SIDE; y++)
+            d[y] = load(tile + y * row_stride + x * LANES);
+        input_line(d);
+        for (int y = 0; y < SIDE; y++)
+            lines[y][x] = d[y];
+    }
+    for (int y = 0; y < SIDE; y++) {
+        input_line(lines[y]);
+        for (int x = 0; x < SIDE; x++)
+            store(to + (y * SIDE + x) * position_stride, lines[y][x]);
+    }
+}
+
+/* V: by position, then panel of tiles, then LANES channels, then tile of the panel. */
+static void input_tiles(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first_tile,
+                        int64_t tile_rows, int64_t channel)
+{
+    int64_t row_stride = (w->tiles_x * OUT + 2) * LANES;
+    int64_t panel_rows = s->panel_rows;
+    for (int64_t i = 0; i < tile_rows * w->tiles_x; i++) {
+        int64_t tile = first_tile + i, panel = tile / panel_rows;
+        int64_t rows = CR_MIN(s->tiles - panel * panel_rows, panel_rows);
+        float *to = s->inputs + panel * panel_rows * w->in_padded + channel * rows +
+                    tile % panel_rows * LANES;
+        const float *from =
+            s->strip + i / w->tiles_x * OUT * row_stride + i % w->tiles_x * OUT * LANES;
+        transform_input(from, row_stride, s->input_stride, to);
+    }
+}
+
+/* ---- output ---- */
+
+/* `count` vectors become LANES rows of the output, those of channels that there are. */
+static void turn_out(const float *from, int64_t count, int64_t rows, int64_t stride, float *to)
+{
+    float turned[LANES * LANES];
+    for (int64_t i = 0; i < count; i += LANES) {
+        int64_t here = CR_MIN(count - i, LANES);
+        cr_gemm_kernels_of(CR_GEMM_F32)
+            ->pack(from + i * LANES, LANES, 1, here, LANES, LANES, turned);
+        for (int64_t l = 0; l < CR_MIN(rows, LANES); l++) {
+            if (here == LANES)
+                store(to + l * stride + i, load(turned + l * LANES));
+            else
+                memcpy(to + l * stride + i, turned + l * LANES, (size_t)here * sizeof(float));
+        }
+    }
+}
+
+CR_INLINE void transform_output(const float *from, int64_t position_stride, vector bias, bool relu,
+                                vector out[OUT][OUT])
+{
+    vector lines[OUT][SIDE];
+    for (int x = 0; x < SIDE; x++) {
+        vector m[SIDE], o[OUT];
+        for (int y = 0; y < SIDE; y++)
+            m[y] = load(from + (y * SIDE + x) * position_stride);
+        output_line(m, o);
+        for (int y = 0; y < OUT; y++)
+            lines[y][x] = o[y];
+    }
+    for (int y = 0; y < OUT; y++) {
+        output_line(lines[y], out[y]);
+        for (int x = 0; x < OUT; x++) {
+            out[y][x] += bias;
+            if (relu)
+                out[y][x] = (vector)((out[y][x] > 0) & (__typeof__(out[y][x] > 0))out[y][x]);
+        }
+    }
+}
+
+static vector bias_of(const cr_winograd *w, int64_t channel)
+{
+    float values[LANES] = { 0 };
+    for (int64_t l = 0; w->bias && l < CR_MIN(w->out_channels - channel, LANES); l++)
+        values[l] = w->bias[channel + l];
+    return load(values);
+}
+
+/* The outputs of a strip of one image for LANES channels, of which `channel` is the first and
+ * `part_channel` its place in the block's products. */
+static void output_tiles(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first_tile,
+                         int64_t image, int64_t tile_row, int64_t tile_rows, int64_t channel,
+                         int64_t part_channel)
+{
+    vector bias = bias_of(w, channel), out[OUT][OUT];
+    int64_t first = tile_row * OUT, height = CR_MIN(tile_rows * OUT, w->out_size[0] - first);
+    int64_t width = w->out_size[1], plane = w->out_size[0] * width;
+    for (int64_t i = 0; i < tile_rows * w->tiles_x; i++) {
+        transform_output(s->products + (first_tile + i) * s->part_padded + part_channel,
+                         s->product_stride, bias, w->relu, out);
+        int64_t top = i / w->tiles_x * OUT, left = i % w->tiles_x * OUT;
+        for (int64_t y = 0; y < CR_MIN(height - top, OUT); y++)
+            for (int64_t x = 0; x < CR_MIN(width - left, OUT); x++)
+                store(s->turned + ((top + y) * width + left + x) * LANES, out[y][x]);
+    }
+    turn_out(s->turned, height * width, w->out_channels - channel, plane,
+             w->output + (image * w->out_channels + channel) * plane + first * width);
+}
+
+/* ---- a block ---- */
+
+/* The strips of a block: tile rows [first, last), counted through the images, cut at the end of
+ * each image. */
+typedef struct strip {
+    int64_t image, tile_row, tile_rows, first_tile;
+} strip;
+
+static bool next_strip(const cr_winograd *w, int64_t *row, int64_t first, int64_t last, strip *s)
+{
+    if (*row >= last)
+        return false;
+    s->image = *row / w->tiles_y;
+    s->tile_row = *row % w->tiles_y;
+    s->tile_rows = CR_MIN(w->tiles_y - s->tile_row, last - *row);
+    s->first_tile = (*row - first) * w->tiles_x;
+    *row += s->tile_rows;
+    return true;
+}
+
+static void multiply(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first_channel)
+{
+    const cr_gemm_kernels *kernels = cr_gemm_kernels_of(CR_GEMM_F32);
+    int64_t panel = 2 * LANES;
+    for (int64_t position = 0; position < POSITIONS; position++) {
+        const float *weights =
+            w->transformed + position * w->out_padded * w->in_padded + first_channel * w->in_padded;
+        for (int64_t tile = 0; tile < s->tiles; tile += s->panel_rows) {
+            int64_t rows = CR_MIN(s->tiles - tile, s->panel_rows);
+            const float *a = s->inputs + position * s->input_stride + tile * w->in_padded;
+            float *c = s->products + position * s->product_stride + tile * s->part_padded;
+            for (int64_t out = 0; out < s->part_padded; out += panel)
+                kernels->tile_blocked(w->in_padded, a, weights + out * w->in_padded, (int)rows,
+                                      c + out, s->part_padded);
+        }
+    }
+}
+
+/* Tile rows [first, last) for the output channels from first_channel on that the scratch holds. */
+static void winograd_block(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first,
+                           int64_t last, int64_t first_channel)
+{
+    strip at;
+    for (int64_t row = first; next_strip(w, &row, first, last, &at);)
+        for (int64_t channel = 0; channel < w->in_padded; channel += LANES) {
+            read_strip(w, s, at.image, at.tile_row, at.tile_rows, channel);
+            input_tiles(w, s, at.first_tile, at.tile_rows, channel);
+        }
+    multiply(w, s, first_channel);
+    int64_t channels = CR_MIN(w->out_channels - first_channel, s->part_padded);
+    for (int64_t row = first; next_strip(w, &row, first, last, &at);)
+        for (int64_t channel = 0; channel < channels; channel += LANES)
+            output_tiles(w, s, at.first_tile, at.image, at.tile_row, at.tile_rows,
+                         first_channel + channel, channel);
+}
+
+const cr_winograd_kernels CR_ISA_NAME(cr_winograd_kernels) = {
+    .lanes = LANES,
+    .weights = winograd_weights,
+    .block = winograd_block,
+};

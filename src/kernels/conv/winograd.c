@@ -1,0 +1,200 @@
+/* The driver of Winograd's algorithm: when it is used, how the image is cut into blocks, and the
+ * workspace. A block is a number of tile rows and a part of the output channels, one task each. */
+#include "kernels/conv/conv.h"
+
+#include <stdatomic.h>
+
+#define ALIGNMENT      64
+#define OUT            4
+#define POSITIONS      36
+#define CHANNELS_LEAST 16        /* below, the transforms cost more than they save */
+#define WEIGHTS_MOST   (4 << 20) /* transformed elements; beyond, reading them is the limit */
+#define BLOCK_ELEMENTS (200 << 10)
+#define TILES_LEAST    28
+#define TILES_MOST     56
+#define TASKS_WANTED   16
+#define PART_LEAST     64 /* output channels of a task */
+
+static const cr_winograd_kernels *kernels_now(void)
+{
+    switch (cr_gemm_isa()) {
+#ifdef CR_HAVE_AVX512
+    case CR_ISA_AVX512:
+    case CR_ISA_AVX512_BF16:
+        return &cr_winograd_kernels_avx512;
+#endif
+#ifdef CR_HAVE_AVX2
+    case CR_ISA_AVX2:
+        return &cr_winograd_kernels_avx2;
+#endif
+    default:
+        return &cr_winograd_kernels_portable;
+    }
+}
+
+static int64_t round_up(int64_t value, int64_t unit)
+{
+    return CR_DIV_UP(value, unit) * unit;
+}
+
+/* ---- the plan ---- */
+
+typedef struct plan {
+    cr_winograd w;
+    const cr_winograd_kernels *kernels;
+    cr_winograd_scratch scratch; /* sizes only */
+    int64_t rows, block_rows, blocks;
+    int64_t part, parts; /* output channels of a task */
+    int64_t slots;
+    /* elements */
+    int64_t transformed, inputs, products, strip, turned, slot;
+} plan;
+
+static cr_winograd describe(const cr_conv *c, bool backward)
+{
+    cr_winograd w = { .batch = c->batch };
+    const int64_t *from = backward ? c->output : c->input, *to = backward ? c->input : c->output;
+    w.in_channels = backward ? c->out_channels : c->in_channels;
+    w.out_channels = backward ? c->in_channels : c->out_channels;
+    for (int d = 0; d < 2; d++) {
+        w.in_size[d] = from[1 + d];
+        w.out_size[d] = to[1 + d];
+        w.padding[d] = backward ? 2 - c->padding[1 + d] : c->padding[1 + d];
+    }
+    w.weight_in_stride = backward ? c->in_channels * 9 : 9;
+    w.weight_out_stride = backward ? 9 : c->in_channels * 9;
+    w.flip = backward;
+    w.tiles_y = CR_DIV_UP(w.out_size[0], OUT);
+    w.tiles_x = CR_DIV_UP(w.out_size[1], OUT);
+    return w;
+}
+
+/* Tile rows and output channels of a task: what it works on should fit the second cache, and there
+ * should be enough tasks. */
+static void plan_tasks(plan *p, int64_t panel)
+{
+    const cr_winograd *w = &p->w;
+    p->rows = w->batch * w->tiles_y;
+    p->part = w->out_padded;
+    int64_t tiles = BLOCK_ELEMENTS / (POSITIONS * (w->in_padded + p->part));
+    tiles = CR_MIN(CR_MAX(tiles, TILES_LEAST), TILES_MOST);
+    int64_t rows = CR_MAX(tiles / w->tiles_x, 1);
+    p->blocks = CR_DIV_UP(p->rows, rows);
+    p->block_rows = CR_DIV_UP(p->rows, p->blocks);
+    p->blocks = CR_DIV_UP(p->rows, p->block_rows);
+    while (p->blocks * CR_DIV_UP(w->out_padded, p->part) < TASKS_WANTED &&
+           p->part >= 2 * PART_LEAST)
+        p->part = round_up(p->part / 2, panel);
+    p->parts = CR_DIV_UP(w->out_padded, p->part);
+}
+
+static plan make_plan(const cr_conv *c, bool backward)
+{
+    plan p = { .w = describe(c, backward), .kernels = kernels_now() };
+    int64_t lanes = p.kernels->lanes, panel = 2 * lanes;
+    p.w.in_padded = round_up(p.w.in_channels, lanes);
+    p.w.out_padded = round_up(p.w.out_channels, panel);
+    plan_tasks(&p, panel);
+    int64_t tiles = p.block_rows * p.w.tiles_x;
+    int64_t strip_rows = CR_MIN(p.block_rows, p.w.tiles_y) * OUT + 2;
+    int64_t widest = CR_MAX(p.w.tiles_x * OUT + 2, p.w.in_size[1]);
+    /* A vector more, so that the same place of all positions is not in one set of the cache. */
+    p.scratch.input_stride = tiles * p.w.in_padded + lanes;
+    p.scratch.product_stride = tiles * p.part + lanes;
+    p.transformed = POSITIONS * p.w.out_padded * p.w.in_padded;
+    p.inputs = round_up(POSITIONS * p.scratch.input_stride, 16);
+    p.products = round_up(POSITIONS * p.scratch.product_stride, 16);
+    p.strip = strip_rows * (p.w.tiles_x * OUT + 2) * lanes;
+    p.turned = strip_rows * widest * lanes;
+    p.strip = round_up(p.strip, 16);
+    p.turned = round_up(p.turned, 16);
+    p.slot = p.inputs + p.products + p.strip + p.turned;
+    p.slots = cr_num_threads();
+    return p;
+}
+
+bool cr_winograd_suits(const cr_conv *c, bool backward, const cr_epilogue *epilogue)
+{
+    bool plain = c->type == CR_GEMM_F32 && c->groups == 1 && c->kernel[0] == 1 &&
+                 c->input[0] == 1 && c->output[0] == 1 && c->padding[0] == 0 && c->stride[0] == 1;
+    for (int d = 1; d < CR_CONV_DIMS; d++)
+        plain = plain && c->kernel[d] == 3 && c->stride[d] == 1 && c->dilation[d] == 1 &&
+                c->padding[d] <= 2 && c->output[d] >= OUT && c->input[d] >= OUT;
+    if (epilogue)
+        plain = plain && !epilogue->residual && !epilogue->column_bias &&
+                epilogue->activation <= CR_ACTIVATION_RELU;
+    if (!plain || c->in_channels < CHANNELS_LEAST || c->out_channels < CHANNELS_LEAST)
+        return false;
+    cr_winograd w = describe(c, backward);
+    return POSITIONS * w.in_channels * w.out_channels <= WEIGHTS_MOST;
+}
+
+size_t cr_winograd_workspace(const cr_conv *conv, bool backward)
+{
+    plan p = make_plan(conv, backward);
+    int64_t elements = p.transformed + p.slots * p.slot;
+    return (size_t)round_up(p.slots, ALIGNMENT) + (size_t)elements * sizeof(float);
+}
+
+/* ---- running ---- */
+
+typedef struct run {
+    plan plan;
+    atomic_flag *busy; /* by slot */
+    float *slots;
+} run;
+
+static void run_weights(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    r->plan.kernels->weights(&r->plan.w, begin, end);
+}
+
+static int64_t take_slot(const run *r)
+{
+    int64_t slot = 0;
+    while (atomic_flag_test_and_set_explicit(&r->busy[slot], memory_order_acquire))
+        slot = slot + 1 < r->plan.slots ? slot + 1 : 0;
+    return slot;
+}
+
+static void run_blocks(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    const plan *p = &r->plan;
+    int64_t slot = take_slot(r);
+    cr_winograd_scratch s = p->scratch;
+    s.inputs = r->slots + slot * p->slot;
+    s.products = s.inputs + p->inputs;
+    s.strip = s.products + p->products;
+    s.turned = s.strip + p->strip;
+    int64_t most = cr_gemm_kernels_of(CR_GEMM_F32)->tile_rows;
+    for (int64_t index = begin; index < end; index++) {
+        int64_t first = index / p->parts * p->block_rows, channel = index % p->parts * p->part;
+        int64_t last = CR_MIN(first + p->block_rows, p->rows);
+        s.tiles = (last - first) * p->w.tiles_x;
+        s.panel_rows = CR_DIV_UP(s.tiles, CR_DIV_UP(s.tiles, most));
+        s.part_padded = CR_MIN(p->part, p->w.out_padded - channel);
+        p->kernels->block(&p->w, &s, first, last, channel);
+    }
+    atomic_flag_clear_explicit(&r->busy[slot], memory_order_release);
+}
+
+void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const float *weight,
+                     const cr_epilogue *epilogue, float *to, void *workspace)
+{
+    run r = { .plan = make_plan(conv, backward) };
+    plan *p = &r.plan;
+    r.busy = workspace;
+    for (int64_t i = 0; i < p->slots; i++)
+        atomic_flag_clear_explicit(&r.busy[i], memory_order_relaxed);
+    p->w.transformed = (float *)((char *)workspace + round_up(p->slots, ALIGNMENT));
+    r.slots = p->w.transformed + p->transformed;
+    p->w.input = from;
+    p->w.weight = weight;
+    p->w.output = to;
+    p->w.bias = epilogue ? epilogue->row_bias : NULL;
+    p->w.relu = epilogue && epilogue->activation == CR_ACTIVATION_RELU;
+    cr_parallel_for(p->w.out_padded / p->kernels->lanes, 1, run_weights, &r);
+    cr_parallel_for(p->blocks * p->parts, 1, run_blocks, &r);
+}

@@ -10,7 +10,7 @@ export LC_ALL=C.UTF-8
 # The functions that the library must not call, with what to use instead.
 banned='
     exit|_exit|_Exit|quick_exit|abort  report by cr_error_set and return
-    printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|perror  use cr_log_message, cr_text or cr_file_writer
+    printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|perror  use cr_log_message or cr_text
     malloc|calloc|realloc|free|strdup|strndup|asprintf|vasprintf  use cr_alloc and its kin
     strcpy|strcat|sprintf|vsprintf|gets|stpcpy  use cr_text or cr_string_format
     atoi|atol|atoll|atof|strtok  use cr_parse_int64 or cr_parse_double
@@ -100,7 +100,8 @@ check_names()
         uniq -d | while IFS= read -r name; do
         echo "$name:1: the name is used twice: $(files_of "$name" | grep -v '^include/' | xargs)"
     done
-    files_of '*.h' | grep '^src/' | grep -v "$inline_headers" | sed 's|/[^/]*$||' | uniq -d | while IFS= read -r folder; do
+    files_of '*.h' | grep '^src/' | grep -v "$inline_headers" | sed 's|/[^/]*$||' | uniq -d |
+        while IFS= read -r folder; do
         echo "$folder:1: more than one private header: $(cd "$folder" && echo *.h)"
     done
 }

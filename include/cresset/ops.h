@@ -2,6 +2,7 @@
 #ifndef CRESSET_OPS_H
 #define CRESSET_OPS_H
 
+#include "cresset/activation.h"
 #include "cresset/convolution.h"
 #include "cresset/creation.h"
 #include "cresset/linear_algebra.h"

@@ -43,3 +43,10 @@ const struct map *pointwise_map(enum map_kind kind)
 {
     return &choose_pointwise_maps()[kind];
 }
+
+TABLE_CHOICE(const struct map, activation_maps, ACTIVATION_COUNT)
+
+const struct map *activation_map(enum activation_kind kind)
+{
+    return &choose_activation_maps()[kind];
+}

@@ -125,8 +125,57 @@ enum map_kind {
         MAP_POINTWISE_COUNT
 };
 
-/* The map for the instruction set in use. */
+/* Activations, X(KIND, name); a gradient takes (gradient, what was saved). */
+#define ACTIVATION_LIST(REAL, SELECT)                                                              \
+    REAL(RELU, relu)                                                                               \
+    REAL(RELU_BACKWARD, relu_backward)                                                             \
+    REAL(LEAKY_RELU, leaky_relu)                                                                   \
+    REAL(LEAKY_RELU_BACKWARD, leaky_relu_backward)                                                 \
+    REAL(PRELU, prelu)                                                                             \
+    REAL(PRELU_BACKWARD, prelu_backward)                                                           \
+    REAL(PRELU_WEIGHT_BACKWARD, prelu_weight_backward)                                             \
+    REAL(HARDTANH, hardtanh)                                                                       \
+    REAL(HARDTANH_BACKWARD, hardtanh_backward)                                                     \
+    REAL(HARDSIGMOID, hardsigmoid)                                                                 \
+    REAL(HARDSIGMOID_BACKWARD, hardsigmoid_backward)                                               \
+    REAL(THRESHOLD, threshold)                                                                     \
+    REAL(THRESHOLD_BACKWARD, threshold_backward)                                                   \
+    REAL(HARDSHRINK, hardshrink)                                                                   \
+    REAL(SOFTSHRINK, softshrink)                                                                   \
+    REAL(SHRINK_BACKWARD, shrink_backward)                                                         \
+    REAL(ELU, elu)                                                                                 \
+    REAL(ELU_BACKWARD, elu_backward)                                                               \
+    REAL(GELU, gelu)                                                                               \
+    REAL(GELU_BACKWARD, gelu_backward)                                                             \
+    REAL(GELU_TANH, gelu_tanh)                                                                     \
+    REAL(GELU_TANH_BACKWARD, gelu_tanh_backward)                                                   \
+    REAL(SILU, silu)                                                                               \
+    REAL(SILU_BACKWARD, silu_backward)                                                             \
+    REAL(MISH, mish)                                                                               \
+    REAL(MISH_BACKWARD, mish_backward)                                                             \
+    REAL(SOFTPLUS, softplus)                                                                       \
+    REAL(SOFTPLUS_BACKWARD, softplus_backward)                                                     \
+    REAL(LOGSIGMOID, logsigmoid)                                                                   \
+    REAL(LOGSIGMOID_BACKWARD, logsigmoid_backward)                                                 \
+    REAL(SOFTSIGN, softsign)                                                                       \
+    REAL(SOFTSIGN_BACKWARD, softsign_backward)                                                     \
+    REAL(TANHSHRINK, tanhshrink)                                                                   \
+    REAL(TANHSHRINK_BACKWARD, tanhshrink_backward)                                                 \
+    REAL(HARDSWISH, hardswish)                                                                     \
+    REAL(HARDSWISH_BACKWARD, hardswish_backward)                                                   \
+    REAL(GLU, glu)                                                                                 \
+    REAL(GLU_VALUE_BACKWARD, glu_value_backward)                                                   \
+    REAL(GLU_GATE_BACKWARD, glu_gate_backward)                                                     \
+    SELECT(DROPOUT, dropout)
+
+#define ACTIVATION_KIND_ENUM(kind, name) ACTIVATION_##kind,
+enum activation_kind {
+    ACTIVATION_LIST(ACTIVATION_KIND_ENUM, ACTIVATION_KIND_ENUM) ACTIVATION_COUNT
+};
+
+/* The maps for the instruction set in use. */
 const struct map *pointwise_map(enum map_kind kind);
+const struct map *activation_map(enum activation_kind kind);
 
 /* Runs a map: out[…] from the operands, which broadcast to it and have one dtype (but for truths),
  * which is out's unless the map gives bool. Any strides; `out` may be an operand, too. */

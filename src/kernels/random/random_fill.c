@@ -294,6 +294,40 @@ void random_bernoulli_tensor(cr_tensor *out, const cr_tensor *p, const struct ra
     cr_parallel_for(tensor_numel(out), PART_ELEMENTS, bernoulli_part, &job);
 }
 
+/* ---- masks of what is kept ---- */
+
+struct mask_job {
+    const struct random_source *source;
+    uint64_t threshold; /* words from here on are kept */
+    uint8_t *out;
+};
+
+static void mask_part(int64_t begin, int64_t end, void *context)
+{
+    const struct mask_job *job = context;
+    uint32_t words[CHUNK];
+    for (int64_t at = begin; at < end; at += CHUNK) {
+        int64_t n = CR_MIN(end - at, CHUNK);
+        uint8_t *out = job->out + at;
+        if (job->threshold > UINT32_MAX) {
+            memset(out, 0, (size_t)n);
+            continue;
+        }
+        uint32_t threshold = (uint32_t)job->threshold;
+        random_loops()->words(words, n, job->source, (uint64_t)at / 4);
+        for (int64_t i = 0; i < n; i++)
+            out[i] = words[i] >= threshold;
+    }
+}
+
+void random_keep_mask(cr_tensor *out, double p, const struct random_source *source)
+{
+    struct mask_job job = { .source = source,
+                            .threshold = (uint64_t)ceil(p * 0x1p32),
+                            .out = TENSOR_DATA(uint8_t, out) };
+    cr_parallel_for(tensor_numel(out), PART_ELEMENTS, mask_part, &job);
+}
+
 /* ---- multinomial ---- */
 
 /* The word at a position of the stretch that begins with `block`. */

@@ -43,6 +43,9 @@ void random_fill_tensor(cr_tensor *out, const struct random_fill *fill,
 void random_bernoulli_tensor(cr_tensor *out, const cr_tensor *p,
                              const struct random_source *source);
 
+/* out[i] = whether element i is kept, which has probability 1 - p; out is bool and contiguous. */
+void random_keep_mask(cr_tensor *out, double p, const struct random_source *source);
+
 /* Draws `samples` columns of each row of weights (rows, columns), in double, into out (rows,
  * samples). The workspace holds `columns` doubles. Row r
  * takes `samples` (or `columns`) words from block r * ceil(words / 4) on. */

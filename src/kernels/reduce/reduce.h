@@ -30,8 +30,9 @@ enum reduce_finish {
     REDUCE_AS_IS,
     REDUCE_DIVIDE, /* by the parameter */
     REDUCE_SQRT,
-    REDUCE_ROOT,    /* to the power 1 / parameter */
-    REDUCE_NOT_ZERO /* true or false */
+    REDUCE_ROOT,     /* to the power 1 / parameter */
+    REDUCE_NOT_ZERO, /* true or false */
+    REDUCE_EQUALS    /* whether the total is the parameter */
 };
 
 struct reduce_job {

@@ -4,6 +4,7 @@
  * totals are kept side by side (a vector of them), and then added in order by JOIN. */
 #include <math.h>
 
+#include "kernels/elementwise/fastmath.h"
 #include "kernels/reduce/reduce.h"
 
 #if defined(__AVX512F__)
@@ -113,7 +114,8 @@ REAL_KIND(ABSOLUTES, 0, a + fabs((double)v), a + v)
 REAL_KIND(POWERS, 0, a + pow(fabs((double)v), p), a + v)
 REAL_KIND(LARGEST, 0, fabs((double)v) <= a || a != a ? a : fabs((double)v), MAX_STEP)
 REAL_KIND(SMALLEST, INFINITY, fabs((double)v) >= a || a != a ? a : fabs((double)v), MIN_STEP)
-REAL_KIND(EXPS, 0, a + exp((double)v - p), a + v)
+KIND(EXPS, F32, double, real, 0, a + (double)fast_exp((float)((double)v - p)), a + v)
+KIND(EXPS, F64, double, real, 0, a + exp((double)v - p), a + v)
 
 WHOLE_KIND(NONZERO, F32, 0, a + (v != 0), a + v)
 WHOLE_KIND(NONZERO, F64, 0, a + (v != 0), a + v)

@@ -286,6 +286,8 @@ static double finish_real(const struct reduce_job *job, double total)
         return pow(total, 1 / job->parameter);
     case REDUCE_NOT_ZERO:
         return total != 0;
+    case REDUCE_EQUALS:
+        return total == job->parameter;
     default:
         return total;
     }
@@ -336,7 +338,8 @@ static void store_real(cr_tensor *out, int64_t at, double value)
 
 static void store(const struct reduction *r, int64_t output, union reduce_total total)
 {
-    if (r->is_whole && !tensor_is_floating(r->job->out))
+    bool is_whole = r->is_whole && r->job->finish == REDUCE_AS_IS;
+    if (is_whole && !tensor_is_floating(r->job->out))
         store_whole(r->job->out, output, total.whole);
     else
         store_real(r->job->out, output,

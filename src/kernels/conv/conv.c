@@ -351,6 +351,8 @@ size_t cr_conv_backward_weight_workspace(const cr_conv *conv)
 {
     if (is_depthwise(conv))
         return 0;
+    if (cr_weight_gradient_suits(conv))
+        return cr_weight_gradient_workspace(conv);
     cr_patches of_output = output_patches(conv, NULL), of_input = forward_patches(conv, NULL);
     cr_gemm g = weight_product(conv, &of_output, &of_input, NULL);
     return cr_gemm_workspace(&g);
@@ -363,6 +365,10 @@ void cr_conv_backward_weight(const cr_conv *conv, const void *input, const void 
         cr_depthwise call = { .conv = conv, .input = input, .output = output, .result = weight };
         cr_parallel_for(conv->out_channels, part_of(conv->batch * volume(conv->output)),
                         depthwise_weight, &call);
+        return;
+    }
+    if (cr_weight_gradient_suits(conv)) {
+        cr_weight_gradient_run(conv, input, output, weight, workspace);
         return;
     }
     cr_patches of_output = output_patches(conv, output), of_input = forward_patches(conv, input);

@@ -134,6 +134,40 @@ size_t cr_winograd_workspace(const cr_conv *conv, bool backward);
 void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const float *weight,
                      const cr_epilogue *epilogue, float *to, void *workspace);
 
+/* ---- the gradient of the weights without patches (weight_gradient.c) ---- */
+
+typedef struct cr_weight_gradient {
+    const cr_conv *conv;
+    const float *input, *output;
+    int64_t rows;         /* (input channel, tap) pairs */
+    int64_t out_padded;   /* output channels, to whole panels */
+    int64_t padded_width; /* of the copied rows */
+} cr_weight_gradient;
+
+/* Some output lines of some images. Steps are elements of the copied rows. */
+typedef struct cr_weight_chunk {
+    int64_t first_image, images, first_line, lines;
+    int64_t height; /* copied rows of a plane */
+    int64_t channel_step, image_step, line_step;
+} cr_weight_chunk;
+
+typedef struct cr_weight_kernels {
+    int panel;
+    void (*chunk)(const cr_weight_gradient *w, const cr_weight_chunk *c, int64_t channel,
+                  int64_t channels, float *x, float *b, bool accumulate, float *sums);
+    void (*finish)(const cr_weight_gradient *w, const float *sums, int64_t splits,
+                   int64_t split_step, int64_t begin, int64_t end, float *weight);
+} cr_weight_kernels;
+
+extern const cr_weight_kernels cr_weight_kernels_portable;
+extern const cr_weight_kernels cr_weight_kernels_avx2;
+extern const cr_weight_kernels cr_weight_kernels_avx512;
+
+bool cr_weight_gradient_suits(const cr_conv *conv);
+size_t cr_weight_gradient_workspace(const cr_conv *conv);
+void cr_weight_gradient_run(const cr_conv *conv, const float *input, const float *output,
+                            float *weight, void *workspace);
+
 extern const cr_conv_kernels cr_conv_kernels_portable[CR_GEMM_TYPE_COUNT];
 extern const cr_conv_kernels cr_conv_kernels_avx2[CR_GEMM_TYPE_COUNT];
 extern const cr_conv_kernels cr_conv_kernels_avx512[CR_GEMM_TYPE_COUNT];

@@ -7,8 +7,8 @@
 #define ALIGNMENT      64
 #define OUT            4
 #define POSITIONS      36
-#define CHANNELS_LEAST 16        /* below, the transforms cost more than they save */
-#define WEIGHTS_MOST   (4 << 20) /* transformed elements; beyond, reading them is the limit */
+#define CHANNELS_LEAST 16         /* below, the transforms cost more than they save */
+#define WEIGHTS_MOST   (10 << 20) /* transformed elements; beyond, reading them is the limit */
 #define BLOCK_ELEMENTS (200 << 10)
 #define TILES_LEAST    28
 #define TILES_MOST     56

@@ -8,7 +8,7 @@ static const cr_op *const *const families[] = {
     sum_ops,        view_ops,       axis_ops,          slice_ops,      join_ops,
     softmax_ops,    batch_norm_ops, cross_entropy_ops, layer_norm_ops, group_norm_ops,
     reduce_ops,     creation_ops,   drawing_ops,       matrix_ops,     convolution_ops,
-    einsum_ops,
+    einsum_ops,     rearrange_ops,  pad_ops,           dropout_ops,    activation_ops,
 };
 
 int cr_op_count(void)

@@ -32,6 +32,7 @@
     X(matrix_ops)                                                                                  \
     X(pad_ops)                                                                                     \
     X(rearrange_ops)                                                                               \
+    X(reduce_ops)                                                                                  \
     X(slice_ops)                                                                                   \
     X(softmax_ops)                                                                                 \
     X(sum_ops)                                                                                     \
@@ -41,27 +42,6 @@
 #define OP_FAMILY_DECLARE(name) extern OP_FAMILY(name);
 OP_FAMILY_TABLE(OP_FAMILY_DECLARE)
 #undef OP_FAMILY_DECLARE
-extern OP_FAMILY(arithmetic_ops);
-extern OP_FAMILY(binary_ops);
-extern OP_FAMILY(comparison_ops);
-extern OP_FAMILY(copy_ops);
-extern OP_FAMILY(sum_ops);
-extern OP_FAMILY(unary_ops);
-extern OP_FAMILY(view_ops);
-extern OP_FAMILY(softmax_ops);
-extern OP_FAMILY(batch_norm_ops);
-extern OP_FAMILY(cross_entropy_ops);
-extern OP_FAMILY(layer_norm_ops);
-extern OP_FAMILY(group_norm_ops);
-extern OP_FAMILY(reduce_ops);
-extern OP_FAMILY(axis_ops);
-extern OP_FAMILY(slice_ops);
-extern OP_FAMILY(join_ops);
-extern OP_FAMILY(matrix_ops);
-extern OP_FAMILY(einsum_ops);
-extern OP_FAMILY(convolution_ops);
-extern OP_FAMILY(creation_ops);
-extern OP_FAMILY(drawing_ops);
 
 /* Input i of a call of any kind; NULL where it was not given. */
 #define CALL_INPUT(call, i) ((i) < (call)->input_count ? (call)->inputs[i] : NULL)

@@ -3,13 +3,8 @@
 
 #include "ops/ops.h"
 
-static const cr_op *const *const families[] = {
-    arithmetic_ops, unary_ops,      binary_ops,        comparison_ops, copy_ops,
-    sum_ops,        view_ops,       axis_ops,          slice_ops,      join_ops,
-    softmax_ops,    batch_norm_ops, cross_entropy_ops, layer_norm_ops, group_norm_ops,
-    reduce_ops,     creation_ops,   drawing_ops,       matrix_ops,     convolution_ops,
-    einsum_ops,     rearrange_ops,  pad_ops,           dropout_ops,    activation_ops,
-};
+#define OP_FAMILY_ENTRY(name) name,
+static const cr_op *const *const families[] = { OP_FAMILY_TABLE(OP_FAMILY_ENTRY) };
 
 int cr_op_count(void)
 {

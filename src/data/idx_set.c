@@ -18,32 +18,28 @@ static const char *const fashion_names[CLASSES] = { "T-shirt/top", "Trouser", "P
 /* CRC-32 of the labels of Fashion-MNIST, training and test, by which it is known in any folder. */
 static const uint32_t fashion_labels[] = { 0x2ed6e46a, 0x242bc73f };
 
-/* The plain file if it is there, else the compressed one; to be freed. */
-static char *find_file(const char *folder, const char *split, const char *rest)
+/* The file of a split: plain or compressed, with the dash of the original names or the dot of some
+ * copies. To be freed. */
+static char *find_file(const char *folder, const char *split, const char *kind, const char *type)
 {
-    char *plain = cr_string_format("%s/%s-%s", folder, split, rest);
-    char *packed = cr_string_format("%s/%s-%s.gz", folder, split, rest);
-    char *found = NULL;
-    if (plain && cr_file_exists(plain)) {
-        found = plain;
-        plain = NULL;
-    } else if (packed && cr_file_exists(packed)) {
-        found = packed;
-        packed = NULL;
-    } else {
-        cr_error_set(CR_ERROR_IO, "%s has neither %s-%s nor %s-%s.gz, which an idx data set needs",
-                     folder, split, rest, split, rest);
+    for (int i = 0; i < 4 && !cr_failed(); i++) {
+        char *path = cr_string_format("%s/%s-%s%c%s%s", folder, split, kind, i < 2 ? '-' : '.',
+                                      type, i % 2 ? ".gz" : "");
+        if (cr_file_exists(path))
+            return path;
+        cr_free(path);
     }
-    cr_free(plain);
-    cr_free(packed);
-    return found;
+    cr_error_set(CR_ERROR_IO,
+                 "%s has neither %s-%s-%s nor %s-%s-%s.gz, which an idx data set needs", folder,
+                 split, kind, type, split, kind, type);
+    return NULL;
 }
 
 /* An array of bytes with this many dimensions; *path is where it stands, to be freed. */
-static cr_tensor *load_array(const char *folder, const char *split, const char *rest, int ndim,
+static cr_tensor *load_array(const char *folder, const char *split, const char *kind, int ndim,
                              char **path)
 {
-    *path = find_file(folder, split, rest);
+    *path = find_file(folder, split, kind, ndim == 1 ? "idx1-ubyte" : "idx3-ubyte");
     cr_tensor *array = *path ? cr_idx_load(*path) : NULL;
     if (!array)
         return NULL;
@@ -116,9 +112,8 @@ cr_dataset *cr_dataset_open_idx(const char *folder, cr_data_split split)
     char *images_path = NULL;
     char *labels_path = NULL;
     cr_frame frame = cr_frame_begin();
-    cr_tensor *images = load_array(folder, word, "images-idx3-ubyte", 3, &images_path);
-    cr_tensor *labels =
-        images ? load_array(folder, word, "labels-idx1-ubyte", 1, &labels_path) : NULL;
+    cr_tensor *images = load_array(folder, word, "images", 3, &images_path);
+    cr_tensor *labels = images ? load_array(folder, word, "labels", 1, &labels_path) : NULL;
     cr_dataset *set = labels ? join(folder, split == CR_SPLIT_TRAIN ? "train" : "test", images,
                                     labels, images_path, labels_path)
                              : NULL;

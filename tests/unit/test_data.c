@@ -150,6 +150,12 @@ static void wrong_idx_folders_are_refused(void **state)
     assert_null(cr_dataset_open_idx(folder, CR_SPLIT_TRAIN));
     assert_error(CR_ERROR_FORMAT, "the label of sample 4 is 11");
     remove(in_folder("train-labels-idx1-ubyte"));
+    size = make_idx(bytes, 1, 20);
+    cr_file_replace(in_folder("train-labels.idx1-ubyte"), bytes, size);
+    cr_dataset *set = cr_dataset_open_idx(folder, CR_SPLIT_TRAIN);
+    assert_int_equal(cr_dataset_size(set), 20);
+    cr_dataset_free(set);
+    remove(in_folder("train-labels.idx1-ubyte"));
 }
 
 static void idx_arrays_of_all_types_are_read(void **state)

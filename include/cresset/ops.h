@@ -5,6 +5,7 @@
 #include "cresset/activation.h"
 #include "cresset/convolution.h"
 #include "cresset/creation.h"
+#include "cresset/indexing.h"
 #include "cresset/linear_algebra.h"
 #include "cresset/loss.h"
 #include "cresset/normalization.h"

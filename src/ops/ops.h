@@ -14,6 +14,7 @@
 /* One a line, in order, so that families that are added at once do not meet. */
 #define OP_FAMILY_TABLE(X)                                                                         \
     X(activation_ops)                                                                              \
+    X(advanced_index_ops)                                                                          \
     X(arithmetic_ops)                                                                              \
     X(axis_ops)                                                                                    \
     X(batch_norm_ops)                                                                              \
@@ -26,13 +27,18 @@
     X(drawing_ops)                                                                                 \
     X(dropout_ops)                                                                                 \
     X(einsum_ops)                                                                                  \
+    X(embedding_ops)                                                                               \
+    X(gather_ops)                                                                                  \
     X(group_norm_ops)                                                                              \
     X(join_ops)                                                                                    \
     X(layer_norm_ops)                                                                              \
+    X(mask_ops)                                                                                    \
     X(matrix_ops)                                                                                  \
     X(pad_ops)                                                                                     \
     X(rearrange_ops)                                                                               \
     X(reduce_ops)                                                                                  \
+    X(scatter_ops)                                                                                 \
+    X(scatter_reduce_ops)                                                                          \
     X(slice_ops)                                                                                   \
     X(softmax_ops)                                                                                 \
     X(sum_ops)                                                                                     \
@@ -76,6 +82,18 @@ cr_status require_computed(const cr_tensor *x, const char *what);
 
 /* Refuses a number of dimensions outside [least, most]. */
 cr_status require_ndim(const cr_tensor *x, const char *what, int least, int most);
+
+/* Refuses an index that is not int64 or has an element outside [-below, size) (0 <= below); `dim`
+ * is what the message calls the dimension. On the meta device only the dtype is checked. */
+cr_status require_index(const cr_tensor *index, int64_t below, int64_t size, int dim);
+
+/* Refuses an index of more dimensions or larger sizes (but along dim) than `what` has. */
+cr_status check_index_shape(const cr_shape *index, const cr_shape *shape, int64_t dim,
+                            const char *what);
+
+/* The index with negative elements counted from the front; NULL with an error that `name` begins
+ * where one is outside [-size, size). */
+cr_tensor *index_from_front(const char *name, cr_tensor *index, int64_t size, int dim);
 
 /* A list of dims made non-negative, sorted and checked for doubles; none given means all. */
 cr_status normalize_dims(cr_shape *dims, int ndim);

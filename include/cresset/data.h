@@ -96,7 +96,8 @@ cr_dataset *cr_dataset_from_tensors_with(cr_dataset_tensors args);
 /* A folder with train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-… and t10k-labels-…,
  * each plain or with ".gz" (some copies have ".idx" for "-idx"): MNIST and the sets made after it.
  * Samples are (1, H, W) uint8 and stay as they are in memory. The classes are named for
- * Fashion-MNIST (known by its labels or by "fashion" in the folder's name), and digits else. */
+ * Fashion-MNIST (known by its labels, or by "fashion" in the name of the folder), and digits else.
+ */
 typedef enum cr_data_split { CR_SPLIT_TRAIN, CR_SPLIT_TEST } cr_data_split;
 cr_dataset *cr_dataset_open_idx(const char *folder, cr_data_split split);
 

@@ -53,6 +53,17 @@ static cr_tensor *load_array(const char *folder, const char *split, const char *
     return NULL;
 }
 
+/* True if the last part of the path, slashes after it aside, has the word in it. */
+static bool is_named(const char *folder, const char *word)
+{
+    for (const char *at = strcasestr(folder, word); at; at = strcasestr(at + 1, word)) {
+        const char *rest = at + strcspn(at, "/");
+        if (rest[strspn(rest, "/")] == '\0')
+            return true;
+    }
+    return false;
+}
+
 static bool is_fashion(const char *folder, const cr_tensor *labels)
 {
     uint32_t sum = (uint32_t)crc32_z(0, cr_data(labels), (size_t)cr_numel(labels));
@@ -60,7 +71,7 @@ static bool is_fashion(const char *folder, const cr_tensor *labels)
         if (fashion_labels[i] == sum)
             return true;
     }
-    return strstr(folder, "fashion") != NULL;
+    return is_named(folder, "fashion");
 }
 
 static cr_status check_labels(const cr_tensor *labels, const char *path)

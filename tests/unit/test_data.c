@@ -118,6 +118,30 @@ static void an_idx_folder_is_a_data_set(void **state)
     assert_error(CR_ERROR_IO, "/no/such is not a folder");
 }
 
+/* Sets that are not Fashion-MNIST itself have its classes if the folder says so. */
+static void the_folder_may_name_the_classes(void **state)
+{
+    (void)state;
+    const struct {
+        const char *name;
+        const char *class_name;
+    } cases[] = { { "my-Fashion/", "Sneaker" }, { "my-Fashion/digits", "7" } };
+    uint8_t bytes[4096];
+    for (int i = 0; i < 2; i++) {
+        char inner[192];
+        char path[256];
+        snprintf(inner, sizeof inner, "%s", in_folder(cases[i].name));
+        assert_int_equal(cr_folder_make(inner), CR_OK);
+        snprintf(path, sizeof path, "%s/t10k-images-idx3-ubyte", inner);
+        assert_int_equal(cr_file_replace(path, bytes, make_idx(bytes, 3, 4)), CR_OK);
+        snprintf(path, sizeof path, "%s/t10k-labels-idx1-ubyte", inner);
+        assert_int_equal(cr_file_replace(path, bytes, make_idx(bytes, 1, 4)), CR_OK);
+        cr_dataset *set = cr_dataset_open_idx(inner, CR_SPLIT_TEST);
+        assert_string_equal(cr_dataset_class_name(set, 7), cases[i].class_name);
+        cr_dataset_free(set);
+    }
+}
+
 static void wrong_idx_folders_are_refused(void **state)
 {
     (void)state;
@@ -653,6 +677,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(an_idx_folder_is_a_data_set, clear_state),
+        cmocka_unit_test_setup(the_folder_may_name_the_classes, clear_state),
         cmocka_unit_test_setup(wrong_idx_folders_are_refused, clear_state),
         cmocka_unit_test_setup(idx_arrays_of_all_types_are_read, clear_state),
         cmocka_unit_test_setup(fashion_mnist_is_measured, clear_state),

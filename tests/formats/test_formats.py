@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Files exchanged with NumPy: safetensors and idx files written here by the letter of their formats
-are read by the library, and what the library writes is read back here by a strict reader of its own.
+"""Files exchanged with NumPy: safetensors and idx files written here by the letter of their
+formats are read by the library, and what the library writes is read back here by a strict reader.
 Run as: test_formats.py LIBCRESSET.so"""
 
 import ctypes

@@ -11,6 +11,7 @@
 #include "cresset/normalization.h"
 #include "cresset/op.h"
 #include "cresset/pointwise.h"
+#include "cresset/recurrent.h"
 #include "cresset/reduction.h"
 #include "cresset/shaping.h"
 

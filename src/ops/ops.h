@@ -36,6 +36,8 @@
     X(matrix_ops)                                                                                  \
     X(pad_ops)                                                                                     \
     X(rearrange_ops)                                                                               \
+    X(recurrent_layer_ops)                                                                         \
+    X(recurrent_ops)                                                                               \
     X(reduce_ops)                                                                                  \
     X(scatter_ops)                                                                                 \
     X(scatter_reduce_ops)                                                                          \
@@ -71,6 +73,18 @@ void map_forward(const cr_call *call, enum map_kind kind);
 
 /* The gradient of an operand that was broadcast: `grad` summed to the shape that input i had. */
 void give_broadcast(cr_gradient_call *call, int i, cr_tensor *grad);
+
+/* ---- records that other files put networks together from ---- */
+
+/* The settings of recurrent_layer_op; cell is an enum recurrent_cell. */
+struct recurrent_attributes {
+    int cell;
+    bool batch_first;
+    bool reverse;
+};
+
+/* x weight_ih weight_hh bias_ih bias_hh h0 c0 lengths → y h_n c_n reserve. */
+extern const cr_op recurrent_layer_op;
 
 /* ---- checks, for infer ---- */
 

@@ -1,0 +1,120 @@
+"""Cases of the ops in src/ops/recurrent.c, recurrent_layer.c and attention.c."""
+import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from harness import F32_F64, case, exactly, real, refuses, sample
+
+MODULES = {"rnn_tanh": torch.nn.RNN, "rnn_relu": torch.nn.RNN, "lstm": torch.nn.LSTM,
+           "gru": torch.nn.GRU}
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+NETWORKS = tuple(MODULES)
+
+
+# ---- networks ----
+
+def network(name):
+    """The functional form of torch's modules, with lengths by way of packed sequences."""
+    def run(x, *rest, num_layers, has_state=False, has_lengths=False, has_biases=False,
+            bidirectional=False, batch_first=False):
+        rest = list(rest)
+        count = num_layers * (2 if bidirectional else 1)
+        states = (rest.pop(0), rest.pop(0)) if has_state and name == "lstm" else \
+            rest.pop(0) if has_state else None
+        lengths = rest.pop(0) if has_lengths else None
+        hidden = rest[1].shape[1]
+        options = {"nonlinearity": name[4:]} if name.startswith("rnn") else {}
+        module = MODULES[name](x.shape[-1], hidden, num_layers, bias=has_biases,
+                               batch_first=batch_first, bidirectional=bidirectional,
+                               **options).to(x.dtype)
+        # The given tensors in place of the module's parameters, so that they get the gradients.
+        names = list(module._flat_weights_names)
+        assert len(names) == len(rest) == count * (4 if has_biases else 2)
+        for key, weight in zip(names, rest):
+            del module._parameters[key]
+            setattr(module, key, weight)
+        module._flat_weights = rest
+        if lengths is None:
+            y, last = module(x, states)
+        else:
+            steps = x.shape[1 if batch_first else 0]
+            packed = pack_padded_sequence(x, lengths, batch_first, enforce_sorted=False)
+            y, last = module(packed, states)
+            y, _ = pad_packed_sequence(y, batch_first, total_length=steps)
+        return (y, *last) if name == "lstm" else (y, last)
+    return run
+
+
+def weights(name, inputs, hidden, layers=1, directions=1, biased=True):
+    result = []
+    for layer in range(layers):
+        for _ in range(directions):
+            rows = GATES[name] * hidden
+            width = inputs if layer == 0 else hidden * directions
+            result += [real(rows, width, low=-0.6, high=0.6),
+                       real(rows, hidden, low=-0.6, high=0.6)]
+            if biased:
+                result += [real(rows), real(rows)]
+    return result
+
+
+def states(name, count, batch, hidden):
+    return [real(*s) for s in [(count, batch, hidden)] * (2 if name == "lstm" else 1)]
+
+
+LENGTHS = exactly([3, 5, 1], dtype=torch.int64, grad=False)
+
+for name in NETWORKS:
+    case(name, network(name),
+         sample(real(4, 2, 3), *weights(name, 3, 5), num_layers=1, has_biases=True),
+         sample(real(4, 2, 3), *weights(name, 3, 5, biased=False), num_layers=1),
+         sample(real(4, 2, 3), *states(name, 1, 2, 5), *weights(name, 3, 5), num_layers=1,
+                has_biases=True, has_state=True),
+         sample(real(3, 5, 2), *states(name, 4, 3, 4), *weights(name, 2, 4, 2, 2), num_layers=2,
+                has_biases=True, has_state=True, bidirectional=True, batch_first=True),
+         sample(real(5, 3, 2), LENGTHS, *weights(name, 2, 4, 1, 2), num_layers=1,
+                has_biases=True, has_lengths=True, bidirectional=True),
+         sample(real(3, 5, 2), *states(name, 4, 3, 3), LENGTHS, *weights(name, 2, 3, 2, 2, False),
+                num_layers=2, has_lengths=True, has_state=True, bidirectional=True,
+                batch_first=True),
+         sample(real(6, 3), *weights(name, 3, 4, 2), num_layers=2, has_biases=True),
+         sample(real(3, 41, 9), *weights(name, 9, 37, 1, 2), num_layers=1, has_biases=True,
+                bidirectional=True),
+         sample(real(2, 130, 4), *weights(name, 4, 70), num_layers=1, has_biases=True),
+         loosen=2, gradgrad=False, empty=False, zero_dim=False, half_gradient=False)
+    refuses(name, sample(real(4, 2, 3), *weights(name, 3, 5), num_layers=2, has_biases=True),
+            "weights")
+    refuses(name, sample(real(4, 2, 3), *weights(name, 4, 5), num_layers=1, has_biases=True),
+            "weight_ih")
+    refuses(name, sample(real(5, 3, 2), exactly([3, 6, 1], dtype=torch.int64, grad=False),
+                         *weights(name, 2, 4), num_layers=1, has_biases=True, has_lengths=True),
+            "length 6")
+
+
+# ---- cells ----
+
+CELLS = {"rnn_tanh": torch.rnn_tanh_cell, "rnn_relu": torch.rnn_relu_cell,
+         "lstm": torch.lstm_cell, "gru": torch.gru_cell}
+
+
+def cell(name):
+    def run(x, w_ih, w_hh, b_ih=None, b_hh=None, h=None, c=None):
+        shape = (x.shape[0], w_hh.shape[1]) if x.dim() == 2 else (w_hh.shape[1],)
+        h = torch.zeros(shape, dtype=x.dtype) if h is None else h
+        if name == "lstm":
+            c = torch.zeros(shape, dtype=x.dtype) if c is None else c
+            h, c = (s.unsqueeze(0) if s.dim() == 1 else s for s in (h, c))
+            y = CELLS[name](torch.atleast_2d(x), (h, c), w_ih, w_hh, b_ih, b_hh)
+            return [s if x.dim() == 2 else s[0] for s in y]
+        y = CELLS[name](torch.atleast_2d(x), torch.atleast_2d(h), w_ih, w_hh, b_ih, b_hh)
+        return y if x.dim() == 2 else y[0]
+    return run
+
+
+for name in NETWORKS:
+    h = states(name, 1, 3, 5)
+    case(name + "_cell", cell(name),
+         sample(real(3, 4), *weights(name, 4, 5)),
+         sample(real(3, 4), *weights(name, 4, 5, biased=False)),
+         sample(real(3, 4), *weights(name, 4, 5), *[s.shaped(s.shape[1:]) for s in h]),
+         sample(real(4), *weights(name, 4, 5), *[s.shaped(s.shape[2:]) for s in h]),
+         loosen=4, gradgrad=False, empty=False, zero_dim=False, half_gradient=False)

@@ -8,54 +8,9 @@
  * Everything is computed on vectors of LANES channels: a strip of the image is turned into that
  * order on the way in, and back on the way out. What a block of tiles needs stays in the second
  * cache from one end to the other. */
-#include "kernels/conv/conv.h"
-
-#include <string.h>
-
-#if defined(__AVX512F__)
-#define LANES 16
-#elif defined(__AVX2__)
-#define LANES 8
-#else
-#define LANES 4
-#endif
-
-#define SIDE      6 /* of an input tile */
-#define OUT       4 /* of an output tile */
-#define POSITIONS (SIDE * SIDE)
-
-typedef float vector __attribute__((vector_size(4 * LANES)));
-typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-CR_INLINE vector load(const float *at)
-{
-    return *(const loose *)at;
-}
-
-CR_INLINE void store(float *at, vector value)
-{
-    *(loose *)at = value;
-}
+#include "kernels/conv/winograd_tiles.inc"
 
 /* ---- the transforms of one line ---- */
-
-/* The points of interpolation are 0, a, -a, b, -b and infinity with a = sqrt(1/2) and b = sqrt(2),
- * which lose about half as many digits as the usual 1 and 2. */
-#define POINT_A 0.70710678118654752f
-#define POINT_B 1.41421356237309505f
-
-CR_INLINE void input_line(vector d[SIDE])
-{
-    vector even = d[4] - 2 * d[2], odd = POINT_A * (d[3] - 2 * d[1]);
-    vector even2 = d[4] - 0.5f * d[2], odd2 = POINT_B * (d[3] - 0.5f * d[1]);
-    vector first = d[0] - 2.5f * d[2] + d[4], last = d[1] - 2.5f * d[3] + d[5];
-    d[0] = first;
-    d[1] = even + odd;
-    d[2] = even - odd;
-    d[3] = even2 + odd2;
-    d[4] = even2 - odd2;
-    d[5] = last;
-}
 
 CR_INLINE void output_line(const vector m[SIDE], vector o[OUT])
 {
@@ -125,61 +80,6 @@ static void winograd_weights(const cr_winograd *w, int64_t begin, int64_t end)
 }
 
 /* ---- input ---- */
-
-/* LANES rows of `count` elements, `stride` apart, become `count` vectors. Rows from `rows` on are
- * zeros. */
-static void turn_in(const float *from, int64_t stride, int64_t rows, int64_t count, float *to)
-{
-    if (rows == LANES && count >= LANES) {
-        cr_gemm_kernels_of(CR_GEMM_F32)->pack(from, stride, 1, LANES, LANES, count, to);
-        return;
-    }
-    memset(to, 0, (size_t)(count * LANES) * sizeof(float));
-    for (int64_t l = 0; l < CR_MIN(rows, LANES); l++)
-        for (int64_t i = 0; i < count; i++)
-            to[i * LANES + l] = from[l * stride + i];
-}
-
-/* Copies the rows of a strip of one image that its tiles read, for LANES channels, to w's strip:
- * OUT * tile_rows + 2 rows of tiles_x * OUT + 2 vectors, zero outside the image. */
-static void read_strip(const cr_winograd *w, const cr_winograd_scratch *s, int64_t image,
-                       int64_t tile_row, int64_t tile_rows, int64_t channel)
-{
-    int64_t width = w->tiles_x * OUT + 2, height = tile_rows * OUT + 2;
-    int64_t first = tile_row * OUT - w->padding[0];
-    int64_t from = CR_MAX(first, 0), to = CR_MIN(first + height, w->in_size[0]);
-    int64_t plane = w->in_size[0] * w->in_size[1];
-    memset(s->strip, 0, (size_t)(width * height * LANES) * sizeof(float));
-    if (from >= to)
-        return;
-    const float *source = w->input + (image * w->in_channels + channel) * plane;
-    turn_in(source + from * w->in_size[1], plane, w->in_channels - channel,
-            (to - from) * w->in_size[1], s->turned);
-    int64_t columns = CR_MIN(w->in_size[1], width - w->padding[1]);
-    for (int64_t y = from; y < to; y++)
-        memcpy(s->strip + ((y - first) * width + w->padding[1]) * LANES,
-               s->turned + (y - from) * w->in_size[1] * LANES,
-               (size_t)(columns * LANES) * sizeof(float));
-}
-
-static void transform_input(const float *tile, int64_t row_stride, int64_t position_stride,
-                            float *to)
-{
-    vector lines[SIDE][SIDE];
-    for (int x = 0; x < SIDE; x++) {
-        vector d[SIDE];
-        for (int y = 0; y < SIDE; y++)
-            d[y] = load(tile + y * row_stride + x * LANES);
-        input_line(d);
-        for (int y = 0; y < SIDE; y++)
-            lines[y][x] = d[y];
-    }
-    for (int y = 0; y < SIDE; y++) {
-        input_line(lines[y]);
-        for (int x = 0; x < SIDE; x++)
-            store(to + (y * SIDE + x) * position_stride, lines[y][x]);
-    }
-}
 
 /* V: by position, then panel of tiles, then LANES channels, then tile of the panel. */
 static void input_tiles(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first_tile,
@@ -269,24 +169,6 @@ static void output_tiles(const cr_winograd *w, const cr_winograd_scratch *s, int
 }
 
 /* ---- a block ---- */
-
-/* The strips of a block: tile rows [first, last), counted through the images, cut at the end of
- * each image. */
-typedef struct strip {
-    int64_t image, tile_row, tile_rows, first_tile;
-} strip;
-
-static bool next_strip(const cr_winograd *w, int64_t *row, int64_t first, int64_t last, strip *s)
-{
-    if (*row >= last)
-        return false;
-    s->image = *row / w->tiles_y;
-    s->tile_row = *row % w->tiles_y;
-    s->tile_rows = CR_MIN(w->tiles_y - s->tile_row, last - *row);
-    s->first_tile = (*row - first) * w->tiles_x;
-    *row += s->tile_rows;
-    return true;
-}
 
 static void multiply(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first_channel)
 {

@@ -359,8 +359,8 @@ static void run_tile(const run *r, const tile_job *t)
     if (p->splits > 1) {
         char *to = r->partial + (size_t)(t->batch * p->splits + t->split) * p->partial +
                    (size_t)((t->row * p->sum_stride + t->column) * kernels->element);
-        kernels->tile(t->k_count, t->a, t->b, t->b_step, (int)t->rows, width, to, p->sum_stride,
-                      !t->first);
+        kernels->tile(t->k_count, t->a, t->rows, t->b, t->b_step, (int)t->rows, width, to,
+                      p->sum_stride, !t->first);
         return;
     }
     bool accumulate = g->accumulate || !t->first;
@@ -369,12 +369,13 @@ static void run_tile(const run *r, const tile_job *t)
     if (whole && g->alpha == 1 && !(t->last && has_epilogue(&g->epilogue))) {
         char *to =
             (char *)g->c + c_offset(g, t->batch, t->row, t->column) * (int64_t)kernels->element;
-        kernels->tile(t->k_count, t->a, t->b, t->b_step, (int)t->rows, width, to, g->c_stride,
-                      accumulate);
+        kernels->tile(t->k_count, t->a, t->rows, t->b, t->b_step, (int)t->rows, width, to,
+                      g->c_stride, accumulate);
         return;
     }
     CR_ALIGNED(ALIGNMENT) double sum[TILE_MAX];
-    kernels->tile(t->k_count, t->a, t->b, t->b_step, (int)t->rows, width, sum, width, false);
+    kernels->tile(t->k_count, t->a, t->rows, t->b, t->b_step, (int)t->rows, width, sum, width,
+                  false);
     finish(r, t->batch, t->row, t->rows, t->column, t->columns, sum, width, accumulate, t->last);
 }
 

@@ -122,10 +122,10 @@ typedef struct cr_gemm_finish {
 typedef struct cr_gemm_kernels {
     int element; /* bytes */
     int tile_rows, tile_columns, lanes;
-    /* C (rows, width) = A B, or += with `accumulate`. width is lanes or tile_columns; a holds
-     * k_count steps of `rows` elements, b a step of width elements every b_step. */
-    void (*tile)(int64_t k_count, const void *a, const void *b, int64_t b_step, int rows,
-                 int64_t width, void *c, int64_t c_stride, bool accumulate);
+    /* C (rows, width) = A B, or += with `accumulate`. width is lanes or tile_columns; a holds a
+     * step of `rows` elements every a_step, b one of width elements every b_step. */
+    void (*tile)(int64_t k_count, const void *a, int64_t a_step, const void *b, int64_t b_step,
+                 int rows, int64_t width, void *c, int64_t c_stride, bool accumulate);
     /* C (rows, tile_columns) = A B, where A holds `lanes` steps of k of each row, row after row,
      * then the next `lanes` steps; k_count is a multiple of lanes; b is packed. */
     void (*tile_blocked)(int64_t k_count, const void *a, const void *b, int rows, void *c,

@@ -351,6 +351,8 @@ size_t cr_conv_backward_weight_workspace(const cr_conv *conv)
 {
     if (is_depthwise(conv))
         return 0;
+    if (cr_winograd_weight_suits(conv))
+        return cr_winograd_weight_workspace(conv);
     if (cr_weight_gradient_suits(conv))
         return cr_weight_gradient_workspace(conv);
     cr_patches of_output = output_patches(conv, NULL), of_input = forward_patches(conv, NULL);
@@ -365,6 +367,10 @@ void cr_conv_backward_weight(const cr_conv *conv, const void *input, const void 
         cr_depthwise call = { .conv = conv, .input = input, .output = output, .result = weight };
         cr_parallel_for(conv->out_channels, part_of(conv->batch * volume(conv->output)),
                         depthwise_weight, &call);
+        return;
+    }
+    if (cr_winograd_weight_suits(conv)) {
+        cr_winograd_weight_run(conv, input, output, weight, workspace);
         return;
     }
     if (cr_weight_gradient_suits(conv)) {

@@ -128,11 +128,43 @@ extern const cr_winograd_kernels cr_winograd_kernels_avx512;
 
 /* True if the algorithm applies to a convolution (or its gradient by the input) and is faster. */
 bool cr_winograd_suits(const cr_conv *conv, bool backward, const cr_epilogue *epilogue);
+
+/* The sizes and strides of a convolution, without its data and what depends on the kernels. */
+cr_winograd cr_winograd_describe(const cr_conv *conv, bool backward);
 size_t cr_winograd_workspace(const cr_conv *conv, bool backward);
 
 /* Forward: from input to output; backward: from the output's gradient to the input's. */
 void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const float *weight,
                      const cr_epilogue *epilogue, float *to, void *workspace);
+
+/* ---- the gradient of the weights by Winograd's algorithm (winograd_weight.c) ---- */
+
+/* `input` and `output` say how tiles of the input and of the output's gradient are read. */
+typedef struct cr_winograd_weight {
+    cr_winograd input, output;
+    int64_t in_padded, out_padded; /* channels, to whole vectors and panels */
+} cr_winograd_weight;
+
+/* In a scratch, `products` are the transformed tiles of the output's gradient. */
+typedef struct cr_winograd_weight_kernels {
+    int lanes;
+    void (*tiles)(const cr_winograd *w, const cr_winograd_scratch *s, bool gradient, int64_t first,
+                  int64_t last, int64_t channel, int64_t padded, int64_t position_stride,
+                  float *to);
+    void (*multiply)(const cr_winograd_weight *w, const cr_winograd_scratch *s, int64_t position,
+                     int64_t first, int64_t last, bool accumulate, float *sums);
+    void (*finish)(const cr_winograd_weight *w, const float *sums, int64_t splits, int64_t begin,
+                   int64_t end, float *weight);
+} cr_winograd_weight_kernels;
+
+extern const cr_winograd_weight_kernels cr_winograd_weight_kernels_portable;
+extern const cr_winograd_weight_kernels cr_winograd_weight_kernels_avx2;
+extern const cr_winograd_weight_kernels cr_winograd_weight_kernels_avx512;
+
+bool cr_winograd_weight_suits(const cr_conv *conv);
+size_t cr_winograd_weight_workspace(const cr_conv *conv);
+void cr_winograd_weight_run(const cr_conv *conv, const float *input, const float *output,
+                            float *weight, void *workspace);
 
 /* ---- the gradient of the weights without patches (weight_gradient.c) ---- */
 

@@ -50,7 +50,7 @@ typedef struct plan {
     int64_t transformed, inputs, products, strip, turned, slot;
 } plan;
 
-static cr_winograd describe(const cr_conv *c, bool backward)
+cr_winograd cr_winograd_describe(const cr_conv *c, bool backward)
 {
     cr_winograd w = { .batch = c->batch };
     const int64_t *from = backward ? c->output : c->input, *to = backward ? c->input : c->output;
@@ -90,7 +90,7 @@ static void plan_tasks(plan *p, int64_t panel)
 
 static plan make_plan(const cr_conv *c, bool backward)
 {
-    plan p = { .w = describe(c, backward), .kernels = kernels_now() };
+    plan p = { .w = cr_winograd_describe(c, backward), .kernels = kernels_now() };
     int64_t lanes = p.kernels->lanes, panel = 2 * lanes;
     p.w.in_padded = round_up(p.w.in_channels, lanes);
     p.w.out_padded = round_up(p.w.out_channels, panel);
@@ -125,7 +125,7 @@ bool cr_winograd_suits(const cr_conv *c, bool backward, const cr_epilogue *epilo
                 epilogue->activation <= CR_ACTIVATION_RELU;
     if (!plain || c->in_channels < CHANNELS_LEAST || c->out_channels < CHANNELS_LEAST)
         return false;
-    cr_winograd w = describe(c, backward);
+    cr_winograd w = cr_winograd_describe(c, backward);
     return POSITIONS * w.in_channels * w.out_channels <= WEIGHTS_MOST;
 }
 

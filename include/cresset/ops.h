@@ -10,6 +10,7 @@
 #include "cresset/loss.h"
 #include "cresset/normalization.h"
 #include "cresset/op.h"
+#include "cresset/ordering.h"
 #include "cresset/pointwise.h"
 #include "cresset/recurrent.h"
 #include "cresset/reduction.h"

@@ -22,6 +22,7 @@
     X(comparison_ops)                                                                              \
     X(convolution_ops)                                                                             \
     X(copy_ops)                                                                                    \
+    X(count_ops)                                                                                   \
     X(creation_ops)                                                                                \
     X(cross_entropy_ops)                                                                           \
     X(drawing_ops)                                                                                 \
@@ -34,6 +35,7 @@
     X(layer_norm_ops)                                                                              \
     X(mask_ops)                                                                                    \
     X(matrix_ops)                                                                                  \
+    X(order_ops)                                                                                   \
     X(pad_ops)                                                                                     \
     X(rearrange_ops)                                                                               \
     X(recurrent_layer_ops)                                                                         \

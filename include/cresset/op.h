@@ -120,7 +120,8 @@ enum {
 #define CR_SAVE(i) (1u << (i))
 
 struct cr_op {
-    const char *name;        /* PyTorch's name */
+    const char *name;        /* PyTorch's name; _NAME, native_NAME and NAME_backward are inner ops,
+                              * which only others call, and which trust them */
     const char *summary;     /* one line for the table in the docs */
     const char *input_names; /* words parted by spaces; "tensors*" for any number */
     const cr_attribute *attributes;

@@ -27,17 +27,27 @@ static int op_output_count(const cr_op *op)
 
 /* ---- checks ---- */
 
+static cr_status refuse_count(const cr_op *op, int most, int count)
+{
+    if (most < 0)
+        return cr_error_set(CR_ERROR_ARGUMENT, "takes at least %d inputs (%s), not %d",
+                            op->min_inputs, op->input_names, count);
+    if (most == op->min_inputs)
+        return cr_error_set(CR_ERROR_ARGUMENT, "takes %d inputs (%s), not %d", most,
+                            op->input_names, count);
+    return cr_error_set(CR_ERROR_ARGUMENT, "takes %d to %d inputs (%s), not %d", op->min_inputs,
+                        most, op->input_names, count);
+}
+
 static cr_status check_inputs(const cr_op *op, cr_inputs inputs)
 {
     int most = op->max_inputs ? op->max_inputs : op->min_inputs;
     if (inputs.count < op->min_inputs || (most >= 0 && inputs.count > most))
-        return cr_error_set(CR_ERROR_ARGUMENT, "%s: takes %d to %d inputs, not %d", op->name,
-                            op->min_inputs, most, inputs.count);
+        return refuse_count(op, most, inputs.count);
     int required = most < 0 ? inputs.count : op->min_inputs;
     for (int i = 0; i < required; i++) {
         if (!inputs.at[i])
-            return cr_error_set(CR_ERROR_ARGUMENT, "%s: input %d (of %s) is NULL", op->name, i,
-                                op->input_names);
+            return cr_error_set(CR_ERROR_ARGUMENT, "input %d (of %s) is NULL", i, op->input_names);
     }
     return CR_OK;
 }
@@ -170,7 +180,7 @@ static cr_status run_kernel(struct invocation *run, cr_call *call, cr_tensor **r
 {
     const cr_op *op = run->op;
     if (!op->forward[run->device])
-        return cr_error_set(CR_ERROR_UNSUPPORTED, "%s: has no kernel for this device", op->name);
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "there is no kernel for this device");
     if (kernel_inputs(run, ready) != CR_OK)
         return cr_error_status();
     call->inputs = ready;
@@ -225,10 +235,8 @@ static cr_status run_primitive(struct invocation *run)
 {
     const cr_op *op = run->op;
     cr_status status = op->infer(&run->inferred);
-    if (status != CR_OK) {
-        cr_error_prefix("%s", op->name);
+    if (status != CR_OK)
         return status;
-    }
     if (allocate_outputs(run) != CR_OK || run_compute(run) != CR_OK)
         return cr_error_status();
     if (gradient_wanted(op, run->inputs) && record(run) != CR_OK)
@@ -290,6 +298,20 @@ static cr_status run_in_frame(struct invocation *run)
     return status;
 }
 
+/* Puts the op's name before the standing message, unless it begins with it. A failure inside an op
+ * that is written with others names both; ops that only stand behind others are not worth it. */
+static cr_status name_op_in_error(const cr_op *op)
+{
+    const char *message = cr_error_message();
+    size_t length = strlen(op->name);
+    bool is_inner = op->name[0] == '_' || strncmp(op->name, "native_", 7) == 0;
+    bool is_named = strncmp(message, op->name, length) == 0 &&
+                    (message[length] == ':' || message[length] == ' ');
+    if (!is_inner && !is_named)
+        cr_error_prefix("%s", op->name);
+    return cr_error_status();
+}
+
 cr_status cr_apply_all(const cr_op *op, cr_inputs inputs, const void *attributes,
                        cr_tensor *outputs[CR_MAX_OUTPUTS])
 {
@@ -298,7 +320,7 @@ cr_status cr_apply_all(const cr_op *op, cr_inputs inputs, const void *attributes
     if (cr_failed())
         return cr_error_status();
     if (check_inputs(op, inputs) != CR_OK)
-        return cr_error_status();
+        return name_op_in_error(op);
     if (op->attribute_size > sizeof copy)
         return cr_error_set(CR_ERROR_ARGUMENT, "%s: attributes of over %zu bytes", op->name,
                             sizeof copy);
@@ -323,7 +345,7 @@ cr_status cr_apply_all(const cr_op *op, cr_inputs inputs, const void *attributes
         memset(outputs, 0, CR_MAX_OUTPUTS * sizeof *outputs);
         status = cr_error_status();
     }
-    return status;
+    return status == CR_OK ? CR_OK : name_op_in_error(op);
 }
 
 cr_tensor *cr_apply(const cr_op *op, cr_inputs inputs, const void *attributes)

@@ -195,7 +195,7 @@ static cr_status slice_place_backward(cr_gradient_call *call)
 
 /* The view that slice_backward is the gradient of, over a contiguous tensor. */
 static const cr_op slice_place_op = {
-    .name = "slice_place",
+    .name = "_slice_place",
     .summary = "a part of a contiguous tensor, by strides",
     .input_names = "x",
     .attributes = slice_backward_table,

@@ -26,7 +26,8 @@ static cr_status complete_shape(const cr_tensor *x, cr_shape *shape)
         if (shape->dim[i] == -1 && open < 0)
             open = i;
         else if (shape->dim[i] < 0)
-            return cr_error_set(CR_ERROR_SHAPE, "%s has more than one unknown size", text[0]);
+            return cr_error_set(CR_ERROR_SHAPE,
+                                "%s may have one size of -1, and no other negative one", text[0]);
         else
             known *= shape->dim[i];
     }

@@ -10,7 +10,7 @@ static cr_tensor *with_options(cr_tensor *tensor, const cr_tensor_args *args)
     if (!tensor || !args->requires_grad)
         return tensor;
     if (!cr_dtype_is_floating(args->dtype)) {
-        cr_error_set(CR_ERROR_DTYPE, "only floating tensors can require a gradient, not %s",
+        cr_error_set(CR_ERROR_DTYPE, "requires_grad: only floating tensors have gradients, not %s",
                      cr_dtype_name(args->dtype));
         return NULL;
     }

@@ -42,7 +42,7 @@ case("unfold_dim", lambda x, dimension, size, step: x.unfold(dimension, size, st
      sample(real(6, 3), dimension=0, size=2, step=2),
      sample(real(2, 5), dimension=-1, size=1, step=3),
      sample(real(), dimension=0, size=1, step=1), empty=False)
-case("slice_place", lambda x, shape, size, stride, offset: x.as_strided(size, stride, offset),
+case("_slice_place", lambda x, shape, size, stride, offset: x.as_strided(size, stride, offset),
      sample(real(4, 6), shape=(4, 6), size=(2, 3), stride=(12, 2), offset=1),
      layouts=("contiguous",), empty=False)
 

@@ -11,7 +11,7 @@ import sys
 
 # Checks that an op does without, and why: {op: {check: reason}}.
 EXCEPTIONS = {
-    "slice_place": {"layout: sliced": "only slice and its gradient call it, on contiguous tensors"},
+    "_slice_place": {"layout: sliced": "only slice and its gradient call it, on contiguous tensors"},
 }
 
 
@@ -35,11 +35,6 @@ def load(folder):
     return counts, callers, faults
 
 
-def is_inner(op):
-    """By its name: a kernel behind another op, or behind the gradient of one."""
-    return op.name.startswith(("_", "native_")) or "_backward" in op.name
-
-
 def has_several_dtypes(own):
     """Compared in f32 and f64, or, for ops of integers, in three others."""
     dtypes = {kind.removeprefix("dtype: ") for kind in own if kind.startswith("dtype: ")}
@@ -61,7 +56,7 @@ def faults_of(op, counts, callers):
     own = dict(counts.get(op.name, {}))
     own["several dtypes"] = has_several_dtypes(own)
     excused = EXCEPTIONS.get(op.name, {})
-    if is_inner(op) and not own.get("forward"):
+    if op.is_inner and not own.get("forward"):
         through = [caller for caller in callers[op.name] if counts[caller].get("forward")]
         if not through:
             yield "neither compared nor run by any op that was"
@@ -70,7 +65,7 @@ def faults_of(op, counts, callers):
                                          for caller in through):
             yield f"has a backward that no comparison of {', '.join(through)} reaches"
         return
-    if op.is_differentiable and not (op.has_backward or op.is_composed) and not is_inner(op):
+    if op.is_differentiable and not (op.has_backward or op.is_composed) and not op.is_inner:
         yield "has no backward and does not say CR_OP_NOT_DIFFERENTIABLE"
     missing = [check for check in needed(op) if not own.get(check) and check not in excused]
     if missing:

@@ -186,6 +186,11 @@ class Op:
             yield name.decode(), (kind.value, offset.value)
 
     @property
+    def is_inner(self):
+        """By its name: a kernel behind another op, or behind the gradient of one."""
+        return self.name.startswith(("_", "native_")) or "_backward" in self.name
+
+    @property
     def is_differentiable(self):
         return not self.flags & NOT_DIFFERENTIABLE
 

@@ -33,8 +33,8 @@ static cr_status refuse_count(const cr_op *op, int most, int count)
         return cr_error_set(CR_ERROR_ARGUMENT, "takes at least %d inputs (%s), not %d",
                             op->min_inputs, op->input_names, count);
     if (most == op->min_inputs)
-        return cr_error_set(CR_ERROR_ARGUMENT, "takes %d inputs (%s), not %d", most,
-                            op->input_names, count);
+        return cr_error_set(CR_ERROR_ARGUMENT, "takes %d input%s (%s), not %d", most,
+                            most == 1 ? "" : "s", op->input_names, count);
     return cr_error_set(CR_ERROR_ARGUMENT, "takes %d to %d inputs (%s), not %d", op->min_inputs,
                         most, op->input_names, count);
 }

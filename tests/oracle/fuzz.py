@@ -145,7 +145,7 @@ def main():
                 print(f"FAIL {text}: {fault}: {message}")
                 told += 1
             faults += fault is not None
-            kind = "".join(c for c in message if not c.isdigit())
+            kind = "".join(c for c in message if c.isalpha())
             if arguments.show and kind not in kinds:
                 print(message)
             kinds.add(kind)

@@ -103,6 +103,7 @@ typedef struct cr_winograd {
     int64_t tiles_y, tiles_x;
     int64_t in_padded, out_padded; /* channels, to whole vectors and panels */
     float *transformed;            /* weights: (36, panels, in_padded, panel) */
+    int64_t weight_step;           /* from one of the 36 positions to the next */
 } cr_winograd;
 
 /* What a block of tiles is computed in: `tiles` of them, `part_padded` output channels. */
@@ -143,6 +144,7 @@ void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, cons
 typedef struct cr_winograd_weight {
     cr_winograd input, output;
     int64_t in_padded, out_padded; /* channels, to whole vectors and panels */
+    int64_t sum_step;              /* from one of the 36 positions to the next */
 } cr_winograd_weight;
 
 /* In a scratch, `products` are the transformed tiles of the output's gradient. */

@@ -36,24 +36,33 @@ CR_INLINE void weight_line(const vector g[3], vector u[SIDE])
 
 /* ---- weights ---- */
 
-/* The 9 weights of one input channel for LANES output channels from `out` on; 0 beyond the last. */
-static void gather_weights(const cr_winograd *w, int64_t out, int64_t in, vector g[9])
+/* The weights of LANES input channels from `in` on for LANES output channels from `out` on, as
+ * vectors of output channels: (input channel, tap); 0 beyond the last of either. */
+static void gather_weights(const cr_winograd *w, int64_t out, int64_t in, float *values)
 {
-    float values[9 * LANES] = { 0 };
-    int64_t count = CR_MIN(w->out_channels - out, LANES);
+    int64_t outs = CR_MIN(w->out_channels - out, LANES), ins = CR_MIN(w->in_channels - in, LANES);
     const float *from = w->weight + in * w->weight_in_stride + out * w->weight_out_stride;
-    for (int64_t l = 0; in < w->in_channels && l < count; l++)
-        for (int t = 0; t < 9; t++)
-            values[t * LANES + l] = from[l * w->weight_out_stride + (w->flip ? 8 - t : t)];
-    for (int t = 0; t < 9; t++)
-        g[t] = load(values + t * LANES);
+    if (outs < LANES || ins < LANES)
+        memset(values, 0, 9 * LANES * LANES * sizeof(float));
+    if (outs == LANES && w->weight_in_stride == 9) {
+        cr_gemm_kernels_of(CR_GEMM_F32)
+            ->pack(from, w->weight_out_stride, 1, LANES, LANES, 9 * ins, values);
+        return;
+    }
+    for (int64_t i = 0; i < ins; i++)
+        for (int64_t l = 0; l < outs; l++)
+            for (int t = 0; t < 9; t++)
+                values[(i * 9 + t) * LANES + l] =
+                    from[i * w->weight_in_stride + l * w->weight_out_stride + t];
 }
 
-static void transform_weight(const vector g[9], int64_t position_stride, float *to)
+static void transform_weight(const float *values, bool flip, int64_t position_stride, float *to)
 {
     vector lines[3][SIDE];
     for (int x = 0; x < 3; x++) {
-        vector column[3] = { g[x], g[3 + x], g[6 + x] };
+        vector column[3];
+        for (int y = 0; y < 3; y++)
+            column[y] = load(values + (flip ? 8 - 3 * y - x : 3 * y + x) * LANES);
         weight_line(column, lines[x]);
     }
     for (int y = 0; y < SIDE; y++) {
@@ -67,14 +76,16 @@ static void transform_weight(const vector g[9], int64_t position_stride, float *
 /* U: by position, then panel of `panel` output channels, then input channel. */
 static void winograd_weights(const cr_winograd *w, int64_t begin, int64_t end)
 {
-    int64_t panel = 2 * LANES, position_stride = w->out_padded * w->in_padded;
+    int64_t panel = 2 * LANES;
     for (int64_t group = begin; group < end; group++) {
         int64_t out = group * LANES;
         float *to = w->transformed + out / panel * panel * w->in_padded + out % panel;
-        for (int64_t in = 0; in < w->in_padded; in++) {
-            vector g[9];
-            gather_weights(w, out, in, g);
-            transform_weight(g, position_stride, to + in * panel);
+        for (int64_t in = 0; in < w->in_padded; in += LANES) {
+            float values[9 * LANES * LANES];
+            gather_weights(w, out, in, values);
+            for (int64_t i = 0; i < LANES; i++)
+                transform_weight(values + i * 9 * LANES, w->flip, w->weight_step,
+                                 to + (in + i) * panel);
         }
     }
 }
@@ -176,7 +187,7 @@ static void multiply(const cr_winograd *w, const cr_winograd_scratch *s, int64_t
     int64_t panel = 2 * LANES;
     for (int64_t position = 0; position < POSITIONS; position++) {
         const float *weights =
-            w->transformed + position * w->out_padded * w->in_padded + first_channel * w->in_padded;
+            w->transformed + position * w->weight_step + first_channel * w->in_padded;
         for (int64_t tile = 0; tile < s->tiles; tile += s->panel_rows) {
             int64_t rows = CR_MIN(s->tiles - tile, s->panel_rows);
             const float *a = s->inputs + position * s->input_stride + tile * w->in_padded;

@@ -73,7 +73,7 @@ static void weight_multiply(const cr_winograd_weight *w, const cr_winograd_scrat
     int64_t most = CR_DIV_UP(last - first, CR_DIV_UP(last - first, (int64_t)kernels->tile_rows));
     const float *inputs = s->inputs + position * s->input_stride;
     const float *gradients = s->products + position * s->product_stride;
-    sums += position * w->in_padded * w->out_padded;
+    sums += position * w->sum_step;
     for (int64_t in = first, rows; in < last; in += rows) {
         rows = CR_MIN(last - in, most);
         for (int64_t out = 0; out < w->out_padded; out += panel)
@@ -98,15 +98,14 @@ CR_INLINE void weight_line_back(const vector u[SIDE], vector g[3])
 static void transform_back(const cr_winograd_weight *w, const float *sums, int64_t splits,
                            float *to)
 {
-    int64_t plane = w->in_padded * w->out_padded;
     vector lines[3][SIDE];
     for (int x = 0; x < SIDE; x++) {
         vector u[SIDE], g[3];
         for (int y = 0; y < SIDE; y++) {
-            const float *from = sums + (y * SIDE + x) * plane;
+            const float *from = sums + (y * SIDE + x) * w->sum_step;
             u[y] = load(from);
             for (int64_t split = 1; split < splits; split++)
-                u[y] += load(from + split * POSITIONS * plane);
+                u[y] += load(from + split * POSITIONS * w->sum_step);
         }
         weight_line_back(u, g);
         for (int y = 0; y < 3; y++)

@@ -15,6 +15,10 @@
 #define TASKS_WANTED   16
 #define PART_LEAST     64 /* output channels of a task */
 
+/* Elements between positions that keep the same place of all of them out of one set of the cache.
+ */
+#define CACHE_LINE 16
+
 static const cr_winograd_kernels *kernels_now(void)
 {
     switch (cr_gemm_isa()) {
@@ -98,16 +102,16 @@ static plan make_plan(const cr_conv *c, bool backward)
     int64_t tiles = p.block_rows * p.w.tiles_x;
     int64_t strip_rows = CR_MIN(p.block_rows, p.w.tiles_y) * OUT + 2;
     int64_t widest = CR_MAX(p.w.tiles_x * OUT + 2, p.w.in_size[1]);
-    /* A vector more, so that the same place of all positions is not in one set of the cache. */
-    p.scratch.input_stride = tiles * p.w.in_padded + lanes;
-    p.scratch.product_stride = tiles * p.part + lanes;
-    p.transformed = POSITIONS * p.w.out_padded * p.w.in_padded;
-    p.inputs = round_up(POSITIONS * p.scratch.input_stride, 16);
-    p.products = round_up(POSITIONS * p.scratch.product_stride, 16);
+    p.scratch.input_stride = tiles * p.w.in_padded + CACHE_LINE;
+    p.scratch.product_stride = tiles * p.part + CACHE_LINE;
+    p.w.weight_step = p.w.out_padded * p.w.in_padded + CACHE_LINE;
+    p.transformed = POSITIONS * p.w.weight_step;
+    p.inputs = POSITIONS * p.scratch.input_stride;
+    p.products = POSITIONS * p.scratch.product_stride;
     p.strip = strip_rows * (p.w.tiles_x * OUT + 2) * lanes;
     p.turned = strip_rows * widest * lanes;
-    p.strip = round_up(p.strip, 16);
-    p.turned = round_up(p.turned, 16);
+    p.strip = round_up(p.strip, CACHE_LINE);
+    p.turned = round_up(p.turned, CACHE_LINE);
     p.slot = p.inputs + p.products + p.strip + p.turned;
     p.slots = cr_num_threads();
     return p;

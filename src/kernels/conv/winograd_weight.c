@@ -16,11 +16,15 @@
 #define SUMS_MOST       (5 << 20)   /* elements of all splits together */
 #define SUMS_LARGEST    (10 << 20)  /* of a single split */
 #define BLOCK_ELEMENTS  (256 << 10) /* of the transformed tiles of a task */
-#define SHARED_ELEMENTS (2 << 20)   /* of those of a block that is computed in parallel */
+#define SHARED_ELEMENTS (3 << 20)   /* of those of a block that is computed in parallel */
 #define TILES_LEAST     28
 #define SPLITS_WANTED   16
 #define SPLITS_LEAST    8
 #define CHANNELS_PART   64 /* input channels of a multiplication in parallel */
+
+/* Elements between positions that keep the same place of all of them out of one set of the cache.
+ */
+#define CACHE_LINE 16
 
 static const cr_winograd_weight_kernels *kernels_now(void)
 {
@@ -58,7 +62,8 @@ typedef struct plan {
 static void plan_blocks(plan *p)
 {
     int64_t channels = p->w.in_padded + p->w.out_padded, tiles_x = p->w.output.tiles_x;
-    p->sums = POSITIONS * p->w.in_padded * p->w.out_padded;
+    p->w.sum_step = p->w.in_padded * p->w.out_padded + CACHE_LINE;
+    p->sums = POSITIONS * p->w.sum_step;
     p->rows = p->w.output.batch * p->w.output.tiles_y;
     int64_t splits = CR_MIN(SPLITS_WANTED, SUMS_MOST / p->sums);
     p->is_shared = splits < SPLITS_LEAST;
@@ -92,12 +97,12 @@ static plan make_plan(const cr_conv *c)
     int64_t strip_rows = CR_MIN(p.block_rows, w->tiles_y) * OUT + 2;
     int64_t width = w->tiles_x * OUT + 2;
     int64_t widest = CR_MAX(width, CR_MAX(w->in_size[1], w->out_size[1]));
-    p.scratch.input_stride = tiles * p.w.in_padded + lanes;
-    p.scratch.product_stride = tiles * p.w.out_padded + lanes;
-    p.inputs = round_up(POSITIONS * p.scratch.input_stride, 16);
-    p.gradients = round_up(POSITIONS * p.scratch.product_stride, 16);
-    p.strip = round_up(strip_rows * width * lanes, 16);
-    p.turned = round_up(strip_rows * widest * lanes, 16);
+    p.scratch.input_stride = tiles * p.w.in_padded + CACHE_LINE;
+    p.scratch.product_stride = tiles * p.w.out_padded + CACHE_LINE;
+    p.inputs = POSITIONS * p.scratch.input_stride;
+    p.gradients = POSITIONS * p.scratch.product_stride;
+    p.strip = round_up(strip_rows * width * lanes, CACHE_LINE);
+    p.turned = round_up(strip_rows * widest * lanes, CACHE_LINE);
     return p;
 }
 

@@ -3,6 +3,7 @@
 #define CRESSET_OPS_H
 
 #include "cresset/activation.h"
+#include "cresset/attention.h"
 #include "cresset/convolution.h"
 #include "cresset/creation.h"
 #include "cresset/indexing.h"

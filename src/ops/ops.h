@@ -16,6 +16,7 @@
     X(activation_ops)                                                                              \
     X(advanced_index_ops)                                                                          \
     X(arithmetic_ops)                                                                              \
+    X(attention_ops)                                                                               \
     X(axis_ops)                                                                                    \
     X(batch_norm_ops)                                                                              \
     X(binary_ops)                                                                                  \

@@ -170,15 +170,6 @@ static cr_status run_layer(const struct network *net, cr_tensor *x, int index,
                         &attributes, outputs);
 }
 
-/* Zeroes elements with probability p and scales the others by 1 / (1 - p). */
-static cr_tensor *drop(cr_tensor *x, double p)
-{
-    if (p == 1)
-        return cr_mul_scalar(x, 0);
-    cr_tensor *mask = cr_bernoulli(cr_full_like(x, 1 - p));
-    return cr_mul(x, cr_mul_scalar(mask, 1 / (1 - p)));
-}
-
 /* A result in the caller's dtype and dimensions. */
 static cr_tensor *finish(const struct network *net, cr_tensor *result, int batch_dim)
 {
@@ -196,8 +187,8 @@ static cr_status network_compose(cr_compose_call *call, enum recurrent_cell cell
     cr_tensor *x = net.x;
     for (int index = 0; index < net.count; index += net.directions) {
         cr_tensor *y[2] = { NULL };
-        if (index > 0 && net.attributes->training && net.attributes->dropout > 0)
-            x = drop(x, net.attributes->dropout);
+        if (index > 0)
+            x = cr_functional_dropout(x, net.attributes->dropout, net.attributes->training);
         for (int d = 0; d < net.directions; d++) {
             cr_tensor *outputs[CR_MAX_OUTPUTS];
             if (run_layer(&net, x, index + d, outputs) != CR_OK) {

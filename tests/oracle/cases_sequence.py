@@ -118,3 +118,71 @@ for name in NETWORKS:
          sample(real(3, 4), *weights(name, 4, 5), *[s.shaped(s.shape[1:]) for s in h]),
          sample(real(4), *weights(name, 4, 5), *[s.shaped(s.shape[2:]) for s in h]),
          loosen=4, gradgrad=False, empty=False, zero_dim=False, half_gradient=False)
+
+
+# ---- attention ----
+
+def attention(q, k, v, mask=None, *, is_causal=False, scale=0.0, dropout_p=0.0, enable_gqa=False,
+              ours=None):
+    """By the definition; rows in which no key takes part give zeros, as in PyTorch since 2.5."""
+    if enable_gqa:
+        k, v = (x.repeat_interleave(q.shape[-3] // x.shape[-3], -3) for x in (k, v))
+    scores = q @ k.transpose(-1, -2) * (scale or q.shape[-1] ** -0.5)
+    seen = torch.ones_like(scores, dtype=torch.bool)
+    if is_causal:
+        seen = seen.tril()
+    if mask is not None and mask.dtype == torch.bool:
+        seen = seen & mask
+    elif mask is not None:
+        scores = scores + mask
+        seen = seen & (mask.expand(scores.shape) > float("-inf"))
+    scores = scores.masked_fill(~seen, -1e30)
+    weights = scores.softmax(-1) * seen
+    if dropout_p:
+        weights = weights * (ours[0] != 0) / (1 - dropout_p)
+    return weights @ v
+
+
+BLIND = exactly([[True, False, True, False, True], [False] * 5, [True] * 5], dtype=torch.bool,
+                grad=False)
+INFINITE = exactly([[0.0, float("-inf"), 1.0, 0.5, -2.0], [float("-inf")] * 5, [0.0] * 5],
+                   grad=False)
+
+case("scaled_dot_product_attention", attention,
+     sample(real(2, 3, 4), real(2, 5, 4), real(2, 5, 6)),
+     sample(real(3, 4), real(5, 4), real(5, 4), scale=0.7),
+     sample(real(2, 3, 6, 4), real(2, 3, 6, 4), real(2, 3, 6, 4), is_causal=True),
+     sample(real(2, 6, 4), real(2, 4, 4), real(2, 4, 3), is_causal=True),
+     sample(real(2, 4, 4), real(2, 7, 4), real(2, 7, 3), is_causal=True),
+     sample(real(2, 2, 3, 4), real(2, 2, 5, 4), real(2, 2, 5, 4), BLIND),
+     sample(real(2, 2, 3, 4), real(2, 2, 5, 4), real(2, 2, 5, 4), INFINITE),
+     sample(real(2, 2, 3, 4), real(2, 2, 5, 4), real(2, 2, 5, 4), real(2, 1, 3, 5)),
+     sample(real(2, 2, 3, 4), real(2, 2, 5, 4), real(2, 2, 5, 4), real(2, 1, 5)),
+     sample(real(2, 3, 3, 4), real(3, 5, 4), real(2, 1, 5, 4)),
+     sample(real(2, 6, 3, 4), real(2, 2, 5, 4), real(2, 2, 5, 4), enable_gqa=True),
+     sample(real(2, 6, 3, 4), real(2, 2, 5, 4), real(2, 2, 5, 4), real(2, 6, 3, 5),
+            enable_gqa=True, is_causal=True),
+     sample(real(2, 130, 20), real(2, 150, 20), real(2, 150, 33)),
+     sample(real(1, 2, 270, 9), real(1, 2, 270, 9), real(1, 2, 270, 9), is_causal=True),
+     sample(real(2, 3, 4), real(2, 5, 4), exactly(torch.eye(5).expand(2, 5, 5)), dropout_p=0.4),
+     sample(real(2, 140, 8), real(2, 140, 8), exactly(torch.eye(140).expand(2, 140, 140)),
+            dropout_p=0.3, is_causal=True),
+     loosen=3, gradgrad=False, zero_dim=False, half_gradient=False, sees_output=True)
+
+
+def kept_share(inputs, outputs, attributes):
+    share = (outputs[0] != 0).double().mean().item()
+    return None if abs(share - 0.75) < 0.01 else f"{share} of the weights are kept, not 0.75"
+
+
+case("scaled_dot_product_attention", None,
+     sample(real(4, 100, 8), real(4, 100, 8), exactly(torch.eye(100).expand(4, 100, 100)),
+            dropout_p=0.25), verify=kept_share, dtypes=F32_F64, layouts=("contiguous",),
+     gradgrad=False)
+refuses("scaled_dot_product_attention", sample(real(3, 4), real(5, 3), real(5, 4)), "do not fit")
+refuses("scaled_dot_product_attention", sample(real(3, 4), real(5, 4), real(5, 4), real(2, 5)),
+        "mask of shape")
+refuses("scaled_dot_product_attention", sample(real(3, 4), real(5, 4), real(5, 4), dropout_p=1.5),
+        "probability")
+refuses("scaled_dot_product_attention",
+        sample(real(4, 3, 4), real(3, 5, 4), real(3, 5, 4), enable_gqa=True), "heads")

@@ -1,0 +1,167 @@
+/* How attention is cut into tasks: forward by blocks of queries, backward by products of the batch.
+ * Each task works in the room of a thread, of which it takes any that is free; which one changes no
+ * result. */
+#include "kernels/attention/attention.h"
+
+#include <stdatomic.h>
+
+#define ALIGNMENT 64
+#define PART_MACS (1 << 18) /* less is not worth waking a thread */
+
+extern const struct attention_kernels attention_kernels_portable[CR_GEMM_TYPE_COUNT];
+#ifdef CR_HAVE_AVX2
+extern const struct attention_kernels attention_kernels_avx2[CR_GEMM_TYPE_COUNT];
+#endif
+#ifdef CR_HAVE_AVX512
+extern const struct attention_kernels attention_kernels_avx512[CR_GEMM_TYPE_COUNT];
+#endif
+
+static const struct attention_kernels *kernels_of(cr_gemm_type type)
+{
+    cr_isa isa = cr_cpu_isa();
+#ifdef CR_HAVE_AVX512
+    if (isa >= CR_ISA_AVX512)
+        return &attention_kernels_avx512[type];
+#endif
+#ifdef CR_HAVE_AVX2
+    if (isa >= CR_ISA_AVX2)
+        return &attention_kernels_avx2[type];
+#endif
+    (void)isa;
+    return &attention_kernels_portable[type];
+}
+
+int64_t attention_offset(const struct attention_job *job, const struct attention_operand *operand,
+                         int64_t batch)
+{
+    int64_t offset = 0;
+    for (int d = job->batch_dims - 1; d >= 0; d--) {
+        offset += batch % job->batch_size[d] * operand->batch[d];
+        batch /= job->batch_size[d];
+    }
+    return offset;
+}
+
+uint64_t attention_random_blocks(const struct attention_job *job)
+{
+    return (uint64_t)(job->batch * job->queries) * (uint64_t)CR_DIV_UP(job->keys, 4);
+}
+
+/* ---- rooms ---- */
+
+static size_t aligned(int64_t bytes)
+{
+    return (size_t)(CR_DIV_UP(bytes, ALIGNMENT) * ALIGNMENT);
+}
+
+static void *take(char *at, size_t *used, int64_t bytes)
+{
+    void *part = at ? at + *used : NULL;
+    *used += aligned(bytes);
+    return part;
+}
+
+/* Lays a room out from `at` on; its size goes to *bytes. */
+static struct attention_room room_make(const struct attention_job *job, bool is_backward, char *at,
+                                       size_t *bytes)
+{
+    const cr_gemm_kernels *gemm = cr_gemm_kernels_of(job->type);
+    int64_t element = gemm->element, rows = ATTENTION_PANELS * gemm->tile_rows;
+    int64_t deepest = CR_MAX(job->depth, job->value_depth);
+    int64_t side = CR_MAX(deepest, (int64_t)ATTENTION_KEYS);
+    int64_t scores = rows * ATTENTION_KEYS * element;
+    struct attention_room room = { .gemm = gemm, .block_rows = rows };
+    *bytes = 0;
+    room.packed_q = take(at, bytes, is_backward ? 0 : rows * job->depth * element);
+    room.packed_left = take(at, bytes, rows * side * element);
+    room.packed_right = take(at, bytes, gemm->tile_columns * CR_MAX(side, rows) * element);
+    room.scores = take(at, bytes, scores);
+    room.score_grads = take(at, bytes, is_backward ? scores : 0);
+    room.sums = take(at, bytes, is_backward ? 0 : rows * job->value_depth * element);
+    room.most = take(at, bytes, rows * element);
+    room.total = take(at, bytes, rows * element);
+    return room;
+}
+
+size_t attention_workspace(const struct attention_job *job, bool is_backward)
+{
+    size_t bytes;
+    room_make(job, is_backward, NULL, &bytes);
+    return (size_t)cr_num_threads() * bytes + aligned(cr_num_threads());
+}
+
+struct share {
+    const struct attention_job *job;
+    const struct attention_kernels *kernels;
+    bool is_backward;
+    int64_t blocks; /* of queries */
+    int64_t rooms;
+    size_t room_bytes;
+    char *first_room;
+    atomic_flag *busy; /* by room */
+};
+
+static struct share share_make(const struct attention_job *job, bool is_backward, void *workspace)
+{
+    struct share share = { .job = job,
+                           .kernels = kernels_of(job->type),
+                           .is_backward = is_backward,
+                           .rooms = cr_num_threads(),
+                           .busy = workspace };
+    share.first_room = (char *)workspace + aligned(share.rooms);
+    struct attention_room room = room_make(job, is_backward, NULL, &share.room_bytes);
+    share.blocks = CR_DIV_UP(job->queries, room.block_rows);
+    for (int64_t i = 0; i < share.rooms; i++)
+        atomic_flag_clear_explicit(&share.busy[i], memory_order_relaxed);
+    return share;
+}
+
+static int64_t enter_room(const struct share *share)
+{
+    int64_t room = 0;
+    while (atomic_flag_test_and_set_explicit(&share->busy[room], memory_order_acquire))
+        room = room + 1 < share->rooms ? room + 1 : 0;
+    return room;
+}
+
+static void run_share(int64_t begin, int64_t end, void *context)
+{
+    const struct share *share = context;
+    const struct attention_job *job = share->job;
+    int64_t number = enter_room(share);
+    size_t bytes;
+    struct attention_room room = room_make(
+        job, share->is_backward, share->first_room + (size_t)number * share->room_bytes, &bytes);
+    for (int64_t index = begin; index < end; index++) {
+        if (share->is_backward) {
+            share->kernels->backward(job, &room, index);
+            continue;
+        }
+        int64_t first = index % share->blocks * room.block_rows;
+        share->kernels->forward(job, &room, index / share->blocks, first,
+                                CR_MIN(first + room.block_rows, job->queries));
+    }
+    atomic_flag_clear_explicit(&share->busy[number], memory_order_release);
+}
+
+static int64_t part_of(int64_t macs)
+{
+    return CR_MAX(PART_MACS / CR_MAX(macs, 1), 1);
+}
+
+void attention_run_forward(const struct attention_job *job, void *workspace)
+{
+    struct share share = share_make(job, false, workspace);
+    int64_t block_rows = CR_DIV_UP(job->queries, CR_MAX(share.blocks, 1));
+    cr_parallel_for(job->batch * share.blocks,
+                    part_of(block_rows * job->keys * (job->depth + job->value_depth)), run_share,
+                    &share);
+}
+
+void attention_run_backward(const struct attention_job *job, void *workspace)
+{
+    struct share share = share_make(job, true, workspace);
+    cr_parallel_for(job->batch,
+                    part_of(job->queries * job->keys * (3 * job->depth + 2 * job->value_depth)),
+                    run_share, &share);
+}

@@ -59,6 +59,19 @@ cr_tensor *cr_softmax(cr_tensor *x, int64_t dim);
 cr_tensor *cr_log_softmax(cr_tensor *x, int64_t dim);
 cr_tensor *cr_softmin(cr_tensor *x, int64_t dim);
 
+/* x / max(|x|, eps), the norm of order p along a dimension. */
+cr_tensor *cr_normalize(cr_tensor *x, double p, int64_t dim, double eps);
+
+/* x1 · x2 / (max(|x1|, eps) max(|x2|, eps)) along a dimension; they broadcast. */
+cr_tensor *cr_cosine_similarity(cr_tensor *x1, cr_tensor *x2, int64_t dim, double eps);
+
+/* |x1 - x2 + eps|, the norm of order p along the last dimension. */
+cr_tensor *cr_pairwise_distance(cr_tensor *x1, cr_tensor *x2, double p, double eps, bool keepdim);
+
+/* x / (k + alpha mean(x²))^beta, the mean over `size` neighbouring channels of (N, C, …), with
+ * zeros beyond the first and last. Krizhevsky et al., "ImageNet classification", 2012. */
+cr_tensor *cr_local_response_norm(cr_tensor *x, int64_t size, double alpha, double beta, double k);
+
 #ifdef __cplusplus
 }
 #endif

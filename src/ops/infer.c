@@ -1,4 +1,4 @@
-/* Shape and dtype rules that many ops share. */
+/* Shape and dtype rules that many ops share, and how ops written with others compute. */
 #include "ops/ops.h"
 
 cr_status infer_same(cr_infer_call *call)
@@ -104,4 +104,34 @@ cr_tensor *keep_reduced(cr_tensor *reduced, const cr_shape *shape, const cr_shap
 cr_tensor *spread_reduced(cr_tensor *grad, const cr_shape *shape, const cr_shape *dims)
 {
     return cr_expand(keep_reduced(grad, shape, dims), *shape);
+}
+
+/* Inputs of an op that is computed in float32. */
+#define MOST_INPUTS 8
+
+static bool is_half(const cr_tensor *x)
+{
+    return x->dtype == CR_BF16 || x->dtype == CR_F16;
+}
+
+cr_status compose_computed(cr_compose_call *call, computed_body body)
+{
+    cr_tensor *in[MOST_INPUTS] = { NULL };
+    cr_tensor *first = call->inputs[0];
+    if (require_floating(first, call->op->input_names) != CR_OK) {
+        cr_error_prefix("%s: the first of", call->op->name);
+        return cr_error_status();
+    }
+    for (int i = 0; i < call->input_count && i < MOST_INPUTS; i++) {
+        in[i] = call->inputs[i];
+        if (in[i] && is_half(in[i]))
+            in[i] = cr_to_dtype(in[i], CR_F32);
+    }
+    cr_tensor *loss = body(call->attributes, in);
+    if (!loss) {
+        cr_error_prefix("%s", call->op->name);
+        return cr_error_status();
+    }
+    call->outputs[0] = is_half(first) ? cr_to_dtype(loss, (cr_dtype)first->dtype) : loss;
+    return CR_OK;
 }

@@ -110,8 +110,44 @@ static const cr_op native_cross_entropy_backward_op = {
     .forward = { [CR_CPU] = backward_forward },
 };
 
+/* Backward that is recorded in its turn, by the formulas of the kernel: with p = softmax(x),
+ * weights w and smoothing s, ((1 - s) w_t + s / C Σ w) p - (1 - s) w_t onehot(t) - s / C w. */
+static cr_status recorded_backward(cr_gradient_call *call)
+{
+    const struct cross_entropy_attributes *attributes = call->attributes;
+    cr_tensor *x = call->inputs[0];
+    cr_tensor *target = call->inputs[1];
+    cr_tensor *weight = CALL_INPUT(call, 2);
+    int dim = class_dim(x);
+    double spread = attributes->label_smoothing / (double)CR_MAX(x->shape.dim[dim], 1);
+    double own = 1 - attributes->label_smoothing;
+    cr_tensor *ones = cr_ones_like(cr_detach(x));
+    cr_tensor *used = cr_neg(nll_positions(ones, target, weight, attributes->ignore_index));
+    cr_tensor *counts = cr_neg(nll_positions(ones, target, NULL, attributes->ignore_index));
+    cr_tensor *g = call->grad_outputs[0];
+    if (attributes->reduction == CR_REDUCTION_MEAN)
+        g = cr_div(g, cr_detach(call->outputs[2]));
+    g = cr_expand(g, positions_of(x));
+    cr_tensor *each = cr_sum_dims(
+        weight ? cr_mul(ones, along_dim(weight, x->shape.ndim, dim)) : ones, CR_SHAPE(dim), false);
+    cr_tensor *scale =
+        cr_add(cr_mul_scalar(used, own), cr_mul_scalar(cr_mul(counts, each), spread));
+    cr_tensor *grad = cr_mul(cr_softmax(x, dim), cr_unsqueeze(cr_mul(g, scale), dim));
+    cr_tensor *picked =
+        nll_spread(cr_mul_scalar(g, own), target, weight, x, attributes->ignore_index);
+    cr_tensor *even = cr_unsqueeze(cr_mul(cr_mul_scalar(g, spread), counts), dim);
+    if (weight)
+        even = cr_mul(even, along_dim(weight, x->shape.ndim, dim));
+    call->grad_inputs[0] = cr_sub(cr_add(grad, picked), even);
+    return CR_OK;
+}
+
 static cr_status native_backward(cr_gradient_call *call)
 {
+    if (!call->grad_outputs[0])
+        return CR_OK;
+    if (cr_grad_enabled())
+        return recorded_backward(call);
     if (call->needs[0])
         call->grad_inputs[0] =
             cr_apply(&native_cross_entropy_backward_op,
@@ -126,8 +162,9 @@ static cr_status native_backward(cr_gradient_call *call)
 /* Outputs: the loss, log Σ exp of each position, and the weight of all positions together. */
 static cr_status native_infer(cr_infer_call *call)
 {
-    const struct cross_entropy_attributes *attributes = call->attributes;
+    struct cross_entropy_attributes *attributes = call->attributes;
     cr_shape positions = positions_of(call->inputs[0]);
+    attributes->reduction = loss_reduction(attributes->reduction);
     if (require_computed(call->inputs[0], "logits") != CR_OK ||
         require_ndim(call->inputs[0], "logits", 1, CR_MAX_DIMS) != CR_OK)
         return cr_error_status();
@@ -210,21 +247,6 @@ static const cr_op native_cross_entropy_op = {
     .backward = native_backward,
 };
 
-/* Every class is one of the logits' or the one to ignore. */
-static cr_status check_classes(const cr_tensor *target, int64_t classes, int64_t ignore_index)
-{
-    const int64_t *t = TENSOR_DATA(int64_t, target);
-    int64_t count = target->storage ? tensor_numel(target) : 0;
-    for (int64_t i = 0; i < count; i++) {
-        if ((t[i] < 0 || t[i] >= classes) && t[i] != ignore_index)
-            return cr_error_set(CR_ERROR_ARGUMENT,
-                                "cross_entropy: target %lld (position %lld) is out of range for "
-                                "%lld classes; classes count from 0",
-                                (long long)t[i], (long long)i, (long long)classes);
-    }
-    return CR_OK;
-}
-
 static cr_tensor *of_classes(const cr_compose_call *call, cr_tensor *logits, cr_tensor *weight)
 {
     const struct cross_entropy_attributes *attributes = call->attributes;
@@ -241,9 +263,11 @@ static cr_tensor *of_classes(const cr_compose_call *call, cr_tensor *logits, cr_
                      cr_shape_format(&logits->shape, text[1], CR_SHAPE_TEXT), class_dim(logits));
         return NULL;
     }
-    if (check_classes(target, logits->shape.dim[class_dim(logits)], attributes->ignore_index) !=
-        CR_OK)
+    if (require_classes(target, logits->shape.dim[class_dim(logits)], attributes->ignore_index) !=
+        CR_OK) {
+        cr_error_prefix("cross_entropy");
         return NULL;
+    }
     return cr_apply(&native_cross_entropy_op, CR_INPUTS(logits, target, weight), attributes);
 }
 
@@ -267,12 +291,7 @@ static cr_tensor *of_probabilities(const cr_compose_call *call, cr_tensor *logit
         target = cr_mul(target, cr_reshape(weight, along));
     }
     cr_tensor *loss = cr_neg(cr_sum_dims(cr_mul(log_p, target), CR_SHAPE(dim), false));
-    if (attributes->reduction == CR_REDUCTION_NONE)
-        return loss;
-    loss = cr_sum(loss);
-    if (attributes->reduction == CR_REDUCTION_MEAN && loss)
-        loss = cr_div(loss, cr_scalar((double)(tensor_numel(logits) / CR_MAX(classes, 1))));
-    return loss;
+    return reduce_loss(loss, attributes->reduction);
 }
 
 /* ---- cross_entropy ---- */

@@ -26,6 +26,8 @@
     X(count_ops)                                                                                   \
     X(creation_ops)                                                                                \
     X(cross_entropy_ops)                                                                           \
+    X(ctc_ops)                                                                                     \
+    X(distance_ops)                                                                                \
     X(drawing_ops)                                                                                 \
     X(dropout_ops)                                                                                 \
     X(einsum_ops)                                                                                  \
@@ -34,8 +36,12 @@
     X(group_norm_ops)                                                                              \
     X(join_ops)                                                                                    \
     X(layer_norm_ops)                                                                              \
+    X(loss_binary_ops)                                                                             \
+    X(loss_margin_ops)                                                                             \
+    X(loss_regression_ops)                                                                         \
     X(mask_ops)                                                                                    \
     X(matrix_ops)                                                                                  \
+    X(nll_ops)                                                                                     \
     X(order_ops)                                                                                   \
     X(pad_ops)                                                                                     \
     X(rearrange_ops)                                                                               \
@@ -172,5 +178,30 @@ cr_shape other_dims(int ndim, int dim);
 
 /* A vector shaped so that it broadcasts along a dimension; NULL for NULL. */
 cr_tensor *along_dim(cr_tensor *vector, int ndim, int dim);
+
+/* ---- ops written with others ---- */
+
+/* Composes an op whose `body` gets the inputs (all of the record's, NULL where absent; 16-bit
+ * floats as float32) and gives the result, which is rounded to the dtype that input 0 had. */
+typedef cr_tensor *(*computed_body)(const void *attributes, cr_tensor *const *in);
+cr_status compose_computed(cr_compose_call *call, computed_body body);
+
+/* ---- losses ---- */
+
+/* The mean for the default; others as they are. */
+int loss_reduction(int reduction);
+
+/* The losses of elements or samples, reduced. */
+cr_tensor *reduce_loss(cr_tensor *loss, int reduction);
+
+/* Refuses integers outside [0, classes) that are not ignore_index, naming value and position. */
+cr_status require_classes(const cr_tensor *target, int64_t classes, int64_t ignore_index);
+
+/* -weight[t] x[t] of each position; x (N, C, …) or (C) float32 or float64, weight may be NULL. */
+cr_tensor *nll_positions(cr_tensor *x, cr_tensor *target, cr_tensor *weight, int64_t ignore_index);
+
+/* Its adjoint: -weight[t] grad at each target, 0 elsewhere, in the shape of `like`. */
+cr_tensor *nll_spread(cr_tensor *grad, cr_tensor *target, cr_tensor *weight, const cr_tensor *like,
+                      int64_t ignore_index);
 
 #endif

@@ -391,8 +391,9 @@ static cr_status complete_sizes(cr_shape *sizes, int64_t total)
     for (int i = 0; i < sizes->ndim; i++) {
         if (sizes->dim[i] == -1 && open < 0)
             open = i;
-        else
-            known *= sizes->dim[i];
+        else if (sizes->dim[i] < 0 || __builtin_mul_overflow(known, sizes->dim[i], &known))
+            return cr_error_set(CR_ERROR_SHAPE, "unflatten: a size of %lld is not possible",
+                                (long long)sizes->dim[i]);
     }
     if (open >= 0 && known > 0 && total % known == 0)
         sizes->dim[open] = total / known;

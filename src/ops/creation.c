@@ -64,6 +64,9 @@ static cr_status arange_compose(cr_compose_call *call)
     if (!isfinite(range->start) || !isfinite(range->end) || !isfinite(count) || count < 0)
         return cr_error_set(CR_ERROR_ARGUMENT, "arange: no steps of %g lead from %g to %g",
                             range->step, range->start, range->end);
+    if (fabs(range->start) > 0x1p62 || fabs(range->end) > 0x1p62)
+        return cr_error_set(CR_ERROR_ARGUMENT, "arange: %g to %g is too wide a range", range->start,
+                            range->end);
     if (count >= 0x1p60)
         return cr_error_set(CR_ERROR_ARGUMENT, "arange: %g numbers are too many", count);
     cr_tensor *out = wide_vector((int64_t)count, range->dtype, range->device);
@@ -126,10 +129,8 @@ static cr_status space_compose(cr_compose_call *call, bool is_power)
     for (int64_t i = 0; out->storage && i < range->steps; i++) {
         double value = linspace_at(range, i);
         value = is_power ? pow(range->base, value) : value;
-        if (out->dtype == CR_I64)
-            TENSOR_DATA(int64_t, out)[i] = (int64_t)value;
-        else
-            TENSOR_DATA(double, out)[i] = value;
+        element_write((cr_dtype)out->dtype, value,
+                      tensor_bytes(out) + i * (int64_t)cr_dtype_size((cr_dtype)out->dtype));
     }
     call->outputs[0] = cr_to_dtype(out, (cr_dtype)range->dtype);
     return CR_OK;
@@ -272,6 +273,9 @@ static cr_status triangle_compose(cr_compose_call *call, bool is_upper)
 {
     const struct triangle_attributes *t = call->attributes;
     int64_t count = 0, begin, end;
+    if (t->offset < -INT32_MAX || t->offset > INT32_MAX)
+        return cr_error_set(CR_ERROR_ARGUMENT, "%s: an offset of %lld", call->op->name,
+                            (long long)t->offset);
     if (t->row < 0 || t->col < 0 || t->row > INT32_MAX || t->col > INT32_MAX)
         return cr_error_set(CR_ERROR_ARGUMENT, "%s: a matrix of %lld rows and %lld columns",
                             call->op->name, (long long)t->row, (long long)t->col);

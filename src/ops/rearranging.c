@@ -16,6 +16,9 @@ static const cr_attribute repeat_table[] = {
     CR_ATTRIBUTE_END,
 };
 
+/* Above this a repeat is taken for a mistake. */
+#define MOST_REPEATS INT32_MAX
+
 /* x seen as (outer, inner), with `times` copies of each inner block, as `shape`. */
 static cr_tensor *repeat_blocks(cr_tensor *x, int64_t outer, int64_t inner, int64_t times,
                                 cr_shape shape)
@@ -45,7 +48,11 @@ static cr_tensor *repeat_dims(cr_tensor *x, const cr_shape *repeats)
         if (repeats->dim[d] == 1)
             continue;
         int64_t outer = product(&shape, 0, d), inner = product(&shape, d, shape.ndim);
-        shape.dim[d] *= repeats->dim[d];
+        if (__builtin_mul_overflow(shape.dim[d], repeats->dim[d], &shape.dim[d]) ||
+            cr_shape_numel(&shape) < 0) {
+            cr_error_set(CR_ERROR_SHAPE, "repeat: the result has more elements than memory holds");
+            return NULL;
+        }
         y = repeat_blocks(y, outer, inner, repeats->dim[d], shape);
         is_copied = true;
     }
@@ -60,7 +67,7 @@ static cr_status repeat_compose(cr_compose_call *call)
         return cr_error_set(CR_ERROR_SHAPE, "repeat: %d repeats for a tensor of %d dimensions",
                             attributes->repeats.ndim, x->shape.ndim);
     for (int d = 0; d < attributes->repeats.ndim; d++) {
-        if (attributes->repeats.dim[d] < 0)
+        if (attributes->repeats.dim[d] < 0 || attributes->repeats.dim[d] > MOST_REPEATS)
             return cr_error_set(CR_ERROR_ARGUMENT, "repeat: %lld times is not possible",
                                 (long long)attributes->repeats.dim[d]);
     }
@@ -130,14 +137,16 @@ static cr_status interleave_compose(cr_compose_call *call)
     int dim = shape_wrap_dim(attributes->dim, x->shape.ndim, "repeat_interleave: dim");
     if (dim < 0)
         return cr_error_status();
-    if (attributes->repeats < 0)
+    if (attributes->repeats < 0 || attributes->repeats > MOST_REPEATS)
         return cr_error_set(CR_ERROR_ARGUMENT, "repeat_interleave: %lld times is not possible",
                             (long long)attributes->repeats);
     cr_shape shape = x->shape;
     if (shape.ndim == 0)
         shape = CR_SHAPE(1);
     int64_t outer = product(&shape, 0, dim + 1), inner = product(&shape, dim + 1, shape.ndim);
-    shape.dim[dim] *= attributes->repeats;
+    if (__builtin_mul_overflow(shape.dim[dim], attributes->repeats, &shape.dim[dim]))
+        return cr_error_set(CR_ERROR_SHAPE, "repeat_interleave: the result has more elements than "
+                                            "memory holds");
     call->outputs[0] = cr_contiguous(repeat_blocks(x, outer, inner, attributes->repeats, shape));
     return CR_OK;
 }
@@ -294,10 +303,15 @@ static const cr_attribute triangle_table[] = {
     CR_ATTRIBUTE_END,
 };
 
+/* A diagonal far outside is no other than one just outside. */
 static cr_status triangle_infer(cr_infer_call *call)
 {
+    struct triangle_attributes *attributes = call->attributes;
+    const cr_shape *shape = &call->inputs[0]->shape;
     if (require_ndim(call->inputs[0], "x", 2, CR_MAX_DIMS) != CR_OK)
         return cr_error_status();
+    attributes->diagonal = CR_MIN(CR_MAX(attributes->diagonal, -shape->dim[shape->ndim - 2] - 1),
+                                  shape->dim[shape->ndim - 1] + 1);
     return infer_same(call);
 }
 

@@ -277,6 +277,7 @@ static cr_status slice_infer(cr_infer_call *call)
                             "step %lld is not positive; reverse a dimension with cr_flip",
                             (long long)part->step);
     int64_t size = call->inputs[0]->shape.dim[part->dim];
+    part->step = CR_MIN(part->step, CR_MAX(size, 1)); /* so that strides stay small */
     part->start = clamp_bound(part->start, size);
     part->length = CR_MAX(clamp_bound(part->length, size), part->start);
     return place_part(call, place_slice);
@@ -410,6 +411,8 @@ static cr_status diagonal_infer(cr_infer_call *call)
         return cr_error_status();
     if (part->dim == part->dim2)
         return cr_error_set(CR_ERROR_ARGUMENT, "dim1 and dim2 are both %lld", (long long)part->dim);
+    part->start = CR_MIN(CR_MAX(part->start, -call->inputs[0]->shape.dim[part->dim]),
+                         call->inputs[0]->shape.dim[part->dim2]);
     return place_part(call, place_diagonal);
 }
 
@@ -451,6 +454,9 @@ static cr_status embedded_shape(const cr_tensor *x, struct part_attributes *part
     if (dim1 == dim2)
         return cr_error_set(CR_ERROR_ARGUMENT, "diag_embed: dim1 and dim2 are both %d", dim1);
     int64_t length = x->shape.dim[ndim - 2];
+    if (part->start < -INT32_MAX || part->start > INT32_MAX)
+        return cr_error_set(CR_ERROR_ARGUMENT, "diag_embed: an offset of %lld is too large",
+                            (long long)part->start);
     int64_t size = length + (part->start < 0 ? -part->start : part->start);
     part->dim = dim1;
     part->dim2 = dim2;
@@ -517,6 +523,7 @@ static cr_status unfold_infer(cr_infer_call *call)
                             (long long)part->length, dim, (long long)size);
     if (part->step < 1)
         return cr_error_set(CR_ERROR_ARGUMENT, "step %lld is not positive", (long long)part->step);
+    part->step = CR_MIN(part->step, CR_MAX(size, 1));
     return place_part(call, place_unfold);
 }
 

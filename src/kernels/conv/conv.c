@@ -6,7 +6,7 @@
 
 #define ELEMENTS_PER_PART (1 << 14) /* of a loop over channels */
 
-static const cr_conv_kernels *kernels_of(cr_gemm_type type)
+const cr_conv_kernels *cr_conv_kernels_of(cr_gemm_type type)
 {
     switch (cr_gemm_isa()) {
 #ifdef CR_HAVE_AVX512
@@ -48,19 +48,19 @@ static int64_t group_out(const cr_conv *c)
 static void depthwise_forward(int64_t begin, int64_t end, void *context)
 {
     const cr_depthwise *call = context;
-    kernels_of(call->conv->type)->depthwise_forward(call, begin, end);
+    cr_conv_kernels_of(call->conv->type)->depthwise_forward(call, begin, end);
 }
 
 static void depthwise_data(int64_t begin, int64_t end, void *context)
 {
     const cr_depthwise *call = context;
-    kernels_of(call->conv->type)->depthwise_data(call, begin, end);
+    cr_conv_kernels_of(call->conv->type)->depthwise_data(call, begin, end);
 }
 
 static void depthwise_weight(int64_t begin, int64_t end, void *context)
 {
     const cr_depthwise *call = context;
-    kernels_of(call->conv->type)->depthwise_weight(call, begin, end);
+    cr_conv_kernels_of(call->conv->type)->depthwise_weight(call, begin, end);
 }
 
 /* How many of `count` planes of `work` elements one part of a loop takes. */
@@ -110,10 +110,29 @@ static cr_gemm forward_product(const cr_conv *c, const cr_patches *patches, cons
     g.a = (cr_gemm_operand){
         .data = weight, .stride = k, .k_stride = 1, .batch_stride = group_out(c) * k
     };
-    g.b = (cr_gemm_operand){ .packer = kernels_of(c->type)->pack_patches, .context = patches };
+    g.b = (cr_gemm_operand){ .packer = cr_conv_kernels_of(c->type)->pack_patches,
+                             .context = patches };
     if (epilogue)
         g.epilogue = *epilogue;
     return g;
+}
+
+/* The same as one phase of points. */
+static cr_points_phase forward_phase(const cr_conv *c, const void *input, const void *weight)
+{
+    int64_t taps = volume(c->kernel);
+    cr_points_phase f = {
+        .patches = forward_patches(c, input),
+        .weight = { .weight = weight, .channel_stride = taps, .row_stride = c->in_channels * taps }
+    };
+    int64_t stride = 1;
+    for (int d = CR_CONV_DIMS - 1; d >= 0; d--) {
+        f.weight.taps[d] = c->kernel[d];
+        f.weight.step[d] = 1;
+        f.weight.tap_stride[d] = stride;
+        stride *= c->kernel[d];
+    }
+    return f;
 }
 
 static size_t forward_product_workspace(const cr_conv *conv)
@@ -128,11 +147,14 @@ size_t cr_conv_forward_workspace(const cr_conv *conv)
     if (is_depthwise(conv))
         return 0;
     size_t size = forward_product_workspace(conv);
+    size_t other = 0;
     if (cr_winograd_suits(conv, false, NULL)) {
-        size_t other = cr_winograd_workspace(conv, false);
-        size = CR_MAX(size, other);
+        other = cr_winograd_workspace(conv, false);
+    } else if (cr_points_suits(conv, false, NULL)) {
+        cr_points_phase phase = forward_phase(conv, NULL, NULL);
+        other = cr_points_workspace(conv, false, &phase, 1);
     }
-    return size;
+    return CR_MAX(size, other);
 }
 
 void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
@@ -148,6 +170,11 @@ void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
     }
     if (cr_winograd_suits(conv, false, epilogue)) {
         cr_winograd_run(conv, false, input, weight, epilogue, output, workspace);
+        return;
+    }
+    if (cr_points_suits(conv, false, epilogue)) {
+        cr_points_phase phase = forward_phase(conv, input, weight);
+        cr_points_run(conv, false, &phase, 1, epilogue, output, workspace);
         return;
     }
     cr_patches patches = forward_patches(conv, input);
@@ -262,12 +289,24 @@ static cr_gemm phase_product(const phase *p, const cr_epilogue *epilogue, void *
         g.c_block_place = phase_row;
         g.c_context = p;
     }
-    const cr_conv_kernels *kernels = kernels_of(c->type);
+    const cr_conv_kernels *kernels = cr_conv_kernels_of(c->type);
     g.a = (cr_gemm_operand){ .packer = kernels->pack_weight, .context = &p->weight };
     g.b = (cr_gemm_operand){ .packer = kernels->pack_patches, .context = &p->patches };
     if (epilogue)
         g.epilogue = *epilogue;
     return g;
+}
+
+/* All phases, for the computation by points. */
+static int point_phases(const cr_conv *c, const void *output, const void *weight,
+                        cr_points_phase *phases)
+{
+    int count = (int)phase_count(c);
+    for (int i = 0; i < count; i++) {
+        phase p = make_phase(c, i, output, weight);
+        phases[i] = (cr_points_phase){ .patches = p.patches, .weight = p.weight };
+    }
+    return count;
 }
 
 size_t cr_conv_backward_data_workspace(const cr_conv *conv)
@@ -283,6 +322,11 @@ size_t cr_conv_backward_data_workspace(const cr_conv *conv)
     }
     if (cr_winograd_suits(conv, true, NULL)) {
         size_t other = cr_winograd_workspace(conv, true);
+        most = CR_MAX(most, other);
+    } else if (cr_points_suits(conv, true, NULL)) {
+        cr_points_phase phases[CR_POINTS_PHASES];
+        int count = point_phases(conv, NULL, NULL, phases);
+        size_t other = cr_points_workspace(conv, true, phases, count);
         most = CR_MAX(most, other);
     }
     return most;
@@ -301,6 +345,12 @@ void cr_conv_backward_data(const cr_conv *conv, const void *output, const void *
     }
     if (cr_winograd_suits(conv, true, epilogue)) {
         cr_winograd_run(conv, true, output, weight, epilogue, input, workspace);
+        return;
+    }
+    if (cr_points_suits(conv, true, epilogue)) {
+        cr_points_phase phases[CR_POINTS_PHASES];
+        int count = point_phases(conv, output, weight, phases);
+        cr_points_run(conv, true, phases, count, epilogue, input, workspace);
         return;
     }
     for (int64_t i = 0; i < phase_count(conv); i++) {
@@ -332,7 +382,7 @@ static cr_patches output_patches(const cr_conv *c, const void *output)
 static cr_gemm weight_product(const cr_conv *c, const cr_patches *of_output,
                               const cr_patches *of_input, void *weight)
 {
-    cr_gemm_packer packer = kernels_of(c->type)->pack_positions;
+    cr_gemm_packer packer = cr_conv_kernels_of(c->type)->pack_positions;
     int64_t n = group_in(c) * volume(c->kernel);
     return (cr_gemm){ .type = c->type,
                       .m = group_out(c),
@@ -393,7 +443,7 @@ typedef struct bias_sum {
 static void sum_channels(int64_t begin, int64_t end, void *context)
 {
     const bias_sum *s = context;
-    kernels_of(s->conv->type)->sum_channels(s->conv, s->output, s->bias, begin, end);
+    cr_conv_kernels_of(s->conv->type)->sum_channels(s->conv, s->output, s->bias, begin, end);
 }
 
 void cr_conv_backward_bias(const cr_conv *conv, const void *output, void *bias)

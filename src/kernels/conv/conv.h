@@ -138,6 +138,62 @@ size_t cr_winograd_workspace(const cr_conv *conv, bool backward);
 void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const float *weight,
                      const cr_epilogue *epilogue, float *to, void *workspace);
 
+/* ---- convolution and its gradient by the input, point by point (points.c) ---- */
+
+#define CR_POINTS_PHASES 4 /* of the stride, at most */
+
+/* The points of the result that read the same taps. */
+typedef struct cr_points_phase {
+    cr_patches patches;
+    cr_weight_taps weight;
+    int64_t k;      /* channels times taps */
+    int64_t packed; /* where its weights begin: (panel, k, channels of the panel) */
+} cr_points_phase;
+
+/* Sizes and strides of the result are height, width. */
+typedef struct cr_points {
+    int phase_count;
+    cr_points_phase phases[CR_POINTS_PHASES];
+    int64_t batch, channels, out_channels, out_padded;
+    int64_t out_size[2], stride[2]; /* phase of point (y, x): y % stride[0], x % stride[1] */
+    int64_t first_column, columns;  /* of the source that are copied; may lie outside */
+    const float *packed;
+    const float *bias; /* (out_channels) or NULL */
+    bool relu;
+    float *output;
+} cr_points;
+
+/* Rows [first, last) of the result of some images, and which lines of each phase's grid these are.
+ */
+typedef struct cr_points_chunk {
+    int64_t first_image, images, first, last;
+    int64_t first_line[CR_POINTS_PHASES], last_line[CR_POINTS_PHASES];
+    int64_t first_row, rows; /* of the source that are copied */
+} cr_points_chunk;
+
+typedef struct cr_points_scratch {
+    float *copy, *turned;
+    float *products[CR_POINTS_PHASES];
+    int32_t *points, *steps;
+} cr_points_scratch;
+
+typedef struct cr_points_kernels {
+    int lanes;
+    void (*chunk)(const cr_points *w, const cr_points_chunk *c, cr_points_scratch *s);
+} cr_points_kernels;
+
+extern const cr_points_kernels cr_points_kernels_portable;
+extern const cr_points_kernels cr_points_kernels_avx2;
+extern const cr_points_kernels cr_points_kernels_avx512;
+
+/* True if a convolution, or its gradient by the input, can be computed so. Then `phases` describe
+ * it, one for each phase of the result's stride (forward: one), in row-major order. */
+bool cr_points_suits(const cr_conv *conv, bool backward, const cr_epilogue *epilogue);
+size_t cr_points_workspace(const cr_conv *conv, bool backward, const cr_points_phase *phases,
+                           int count);
+void cr_points_run(const cr_conv *conv, bool backward, const cr_points_phase *phases, int count,
+                   const cr_epilogue *epilogue, float *output, void *workspace);
+
 /* ---- the gradient of the weights by Winograd's algorithm (winograd_weight.c) ---- */
 
 /* `input` and `output` say how tiles of the input and of the output's gradient are read. */
@@ -205,5 +261,6 @@ void cr_weight_gradient_run(const cr_conv *conv, const float *input, const float
 extern const cr_conv_kernels cr_conv_kernels_portable[CR_GEMM_TYPE_COUNT];
 extern const cr_conv_kernels cr_conv_kernels_avx2[CR_GEMM_TYPE_COUNT];
 extern const cr_conv_kernels cr_conv_kernels_avx512[CR_GEMM_TYPE_COUNT];
+const cr_conv_kernels *cr_conv_kernels_of(cr_gemm_type type);
 
 #endif

@@ -6,35 +6,15 @@
  * while it passes over all positions of a chunk: the input is read, and broadcast, straight from a
  * padded copy of its rows, where each pair is but an offset; so no matrix of patches is made. The
  * gradient of the output is turned once for each chunk, so that its channels are contiguous. */
-#include "kernels/conv/conv.h"
-
-#include <string.h>
+#include "kernels/conv/vectors.inc"
 
 #if defined(__AVX512F__)
-#define LANES     16
 #define TILE_ROWS 10
 #elif defined(__AVX2__)
-#define LANES     8
 #define TILE_ROWS 6
 #else
-#define LANES     4
 #define TILE_ROWS 4
 #endif
-
-#define PANEL (2 * LANES)
-
-typedef float vector __attribute__((vector_size(4 * LANES)));
-typedef float loose __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-
-CR_INLINE vector load(const float *at)
-{
-    return *(const loose *)at;
-}
-
-CR_INLINE void store(float *at, vector value)
-{
-    *(loose *)at = value;
-}
 
 /* ---- the tile ---- */
 

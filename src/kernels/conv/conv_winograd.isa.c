@@ -76,16 +76,15 @@ static void transform_weight(const float *values, bool flip, int64_t position_st
 /* U: by position, then panel of `panel` output channels, then input channel. */
 static void winograd_weights(const cr_winograd *w, int64_t begin, int64_t end)
 {
-    int64_t panel = 2 * LANES;
     for (int64_t group = begin; group < end; group++) {
         int64_t out = group * LANES;
-        float *to = w->transformed + out / panel * panel * w->in_padded + out % panel;
+        float *to = w->transformed + out / PANEL * PANEL * w->in_padded + out % PANEL;
         for (int64_t in = 0; in < w->in_padded; in += LANES) {
             float values[9 * LANES * LANES];
             gather_weights(w, out, in, values);
             for (int64_t i = 0; i < LANES; i++)
                 transform_weight(values + i * 9 * LANES, w->flip, w->weight_step,
-                                 to + (in + i) * panel);
+                                 to + (in + i) * PANEL);
         }
     }
 }
@@ -111,25 +110,8 @@ static void input_tiles(const cr_winograd *w, const cr_winograd_scratch *s, int6
 
 /* ---- output ---- */
 
-/* `count` vectors become LANES rows of the output, those of channels that there are. */
-static void turn_out(const float *from, int64_t count, int64_t rows, int64_t stride, float *to)
-{
-    float turned[LANES * LANES];
-    for (int64_t i = 0; i < count; i += LANES) {
-        int64_t here = CR_MIN(count - i, LANES);
-        cr_gemm_kernels_of(CR_GEMM_F32)
-            ->pack(from + i * LANES, LANES, 1, here, LANES, LANES, turned);
-        for (int64_t l = 0; l < CR_MIN(rows, LANES); l++) {
-            if (here == LANES)
-                store(to + l * stride + i, load(turned + l * LANES));
-            else
-                memcpy(to + l * stride + i, turned + l * LANES, (size_t)here * sizeof(float));
-        }
-    }
-}
-
-CR_INLINE void transform_output(const float *from, int64_t position_stride, vector bias, bool relu,
-                                vector out[OUT][OUT])
+CR_INLINE void transform_output(const float *from, int64_t position_stride, vector bias,
+                                bool rectify, vector out[OUT][OUT])
 {
     vector lines[OUT][SIDE];
     for (int x = 0; x < SIDE; x++) {
@@ -144,18 +126,10 @@ CR_INLINE void transform_output(const float *from, int64_t position_stride, vect
         output_line(lines[y], out[y]);
         for (int x = 0; x < OUT; x++) {
             out[y][x] += bias;
-            if (relu)
-                out[y][x] = (vector)((out[y][x] > 0) & (__typeof__(out[y][x] > 0))out[y][x]);
+            if (rectify)
+                out[y][x] = relu(out[y][x]);
         }
     }
-}
-
-static vector bias_of(const cr_winograd *w, int64_t channel)
-{
-    float values[LANES] = { 0 };
-    for (int64_t l = 0; w->bias && l < CR_MIN(w->out_channels - channel, LANES); l++)
-        values[l] = w->bias[channel + l];
-    return load(values);
 }
 
 /* The outputs of a strip of one image for LANES channels, of which `channel` is the first and
@@ -164,7 +138,7 @@ static void output_tiles(const cr_winograd *w, const cr_winograd_scratch *s, int
                          int64_t image, int64_t tile_row, int64_t tile_rows, int64_t channel,
                          int64_t part_channel)
 {
-    vector bias = bias_of(w, channel), out[OUT][OUT];
+    vector bias = load_bias(w->bias, channel, w->out_channels), out[OUT][OUT];
     int64_t first = tile_row * OUT, height = CR_MIN(tile_rows * OUT, w->out_size[0] - first);
     int64_t width = w->out_size[1], plane = w->out_size[0] * width;
     for (int64_t i = 0; i < tile_rows * w->tiles_x; i++) {
@@ -184,7 +158,6 @@ static void output_tiles(const cr_winograd *w, const cr_winograd_scratch *s, int
 static void multiply(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first_channel)
 {
     const cr_gemm_kernels *kernels = cr_gemm_kernels_of(CR_GEMM_F32);
-    int64_t panel = 2 * LANES;
     for (int64_t position = 0; position < POSITIONS; position++) {
         const float *weights =
             w->transformed + position * w->weight_step + first_channel * w->in_padded;
@@ -192,7 +165,7 @@ static void multiply(const cr_winograd *w, const cr_winograd_scratch *s, int64_t
             int64_t rows = CR_MIN(s->tiles - tile, s->panel_rows);
             const float *a = s->inputs + position * s->input_stride + tile * w->in_padded;
             float *c = s->products + position * s->product_stride + tile * s->part_padded;
-            for (int64_t out = 0; out < s->part_padded; out += panel)
+            for (int64_t out = 0; out < s->part_padded; out += PANEL)
                 kernels->tile_blocked(w->in_padded, a, weights + out * w->in_padded, (int)rows,
                                       c + out, s->part_padded);
         }

@@ -69,16 +69,15 @@ static void weight_multiply(const cr_winograd_weight *w, const cr_winograd_scrat
                             float *sums)
 {
     const cr_gemm_kernels *kernels = cr_gemm_kernels_of(CR_GEMM_F32);
-    int64_t panel = 2 * LANES;
     int64_t most = CR_DIV_UP(last - first, CR_DIV_UP(last - first, (int64_t)kernels->tile_rows));
     const float *inputs = s->inputs + position * s->input_stride;
     const float *gradients = s->products + position * s->product_stride;
     sums += position * w->sum_step;
     for (int64_t in = first, rows; in < last; in += rows) {
         rows = CR_MIN(last - in, most);
-        for (int64_t out = 0; out < w->out_padded; out += panel)
+        for (int64_t out = 0; out < w->out_padded; out += PANEL)
             kernels->tile(s->tiles, inputs + in, w->in_padded, gradients + out, w->out_padded,
-                          (int)rows, panel, sums + in * w->out_padded + out, w->out_padded,
+                          (int)rows, PANEL, sums + in * w->out_padded + out, w->out_padded,
                           accumulate);
     }
 }

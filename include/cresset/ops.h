@@ -13,6 +13,7 @@
 #include "cresset/op.h"
 #include "cresset/ordering.h"
 #include "cresset/pointwise.h"
+#include "cresset/pooling.h"
 #include "cresset/recurrent.h"
 #include "cresset/reduction.h"
 #include "cresset/shaping.h"

@@ -44,6 +44,7 @@
     X(nll_ops)                                                                                     \
     X(order_ops)                                                                                   \
     X(pad_ops)                                                                                     \
+    X(pool_ops)                                                                                    \
     X(rearrange_ops)                                                                               \
     X(recurrent_layer_ops)                                                                         \
     X(recurrent_ops)                                                                               \

@@ -1,0 +1,124 @@
+/* Pooling kernels, over planes of up to three spatial dimensions.
+ *
+ * A plane is the (depth, height, width) of one channel of one sample; pooling in fewer dimensions
+ * has leading ones of size 1. Each plane is computed by one thread. Rows of outputs whose windows
+ * lie inside the input are computed side by side; what is left at the borders, one by one. */
+#ifndef CR_KERNELS_POOL_POOL_H
+#define CR_KERNELS_POOL_POOL_H
+
+#include "tensor/tensor.h"
+
+/* One dimension. Output o sees the inputs o * stride - padding + k * dilation for k < kernel; if it
+ * is adaptive, those from floor(o * in / out) up to ceil((o + 1) * in / out). */
+struct pool_axis {
+    int64_t in;
+    int64_t out;
+    int64_t kernel;
+    int64_t stride;
+    int64_t padding;
+    int64_t dilation;
+    bool is_adaptive;
+};
+
+/* How the place of a maximum is written: the number of its tap in the window (at most 256 taps), or
+ * its position in the plane. */
+enum pool_index { POOL_TAP_U8, POOL_FLAT_I32, POOL_FLAT_I64 };
+
+struct pool_plan {
+    int64_t planes;
+    struct pool_axis axis[3]; /* depth, height, width */
+    enum pool_index index;    /* of maxima */
+    bool count_exclude_pad;   /* of averages: divide by the inputs seen, not by those and padding */
+    int64_t divisor;          /* of averages: instead of counting; 0: count */
+};
+
+/* x (planes, in…) → y (planes, out…), contiguous, float32 or float64; `index` (planes, out…) as the
+ * plan says. NaN wins over all, and the first of equals. */
+void pool_max(const struct pool_plan *plan, cr_dtype dtype, const void *x, void *y, void *index);
+
+/* grad (planes, out…) added up at the places of the maxima in grad_x (planes, in…). */
+void pool_max_scatter(const struct pool_plan *plan, cr_dtype dtype, const void *grad,
+                      const void *index, void *grad_x);
+
+/* y (planes, out…) read from the places of the maxima in x (planes, in…). */
+void pool_max_gather(const struct pool_plan *plan, cr_dtype dtype, const void *x, const void *index,
+                     void *y);
+
+/* The means of the windows, and their gradient. */
+void pool_avg(const struct pool_plan *plan, cr_dtype dtype, const void *x, void *y);
+void pool_avg_backward(const struct pool_plan *plan, cr_dtype dtype, const void *grad,
+                       void *grad_x);
+
+/* ---- the loops for each instruction set ---- */
+
+struct pool_buffers {
+    const void *x;
+    void *y;
+    void *index;
+};
+
+/* The planes [begin, end); the buffers begin with plane 0. */
+typedef void (*pool_loop)(const struct pool_plan *plan, const struct pool_buffers *buffers,
+                          int64_t begin, int64_t end);
+
+enum pool_kind {
+    POOL_MAX,
+    POOL_MAX_SCATTER,
+    POOL_MAX_GATHER,
+    POOL_AVG,
+    POOL_AVG_BACKWARD,
+    POOL_KIND_COUNT
+};
+
+struct pool_loops {
+    pool_loop f32[POOL_KIND_COUNT];
+    pool_loop f64[POOL_KIND_COUNT];
+};
+
+/* ---- geometry ---- */
+
+/* What one output sees along an axis: the inputs begin, begin + step, … before end; the first of
+ * them is tap `first_tap`. */
+struct pool_span {
+    int64_t begin;
+    int64_t end;
+    int64_t step;
+    int64_t first_tap;
+};
+
+CR_INLINE struct pool_span pool_span_of(const struct pool_axis *axis, int64_t o)
+{
+    if (axis->is_adaptive)
+        return (struct pool_span){ .begin = o * axis->in / axis->out,
+                                   .end = CR_DIV_UP((o + 1) * axis->in, axis->out),
+                                   .step = 1 };
+    int64_t start = o * axis->stride - axis->padding;
+    int64_t skipped = start < 0 ? CR_DIV_UP(-start, axis->dilation) : 0;
+    int64_t end = start + (axis->kernel - 1) * axis->dilation + 1;
+    return (struct pool_span){ .begin = start + skipped * axis->dilation,
+                               .end = CR_MIN(end, axis->in),
+                               .step = axis->dilation,
+                               .first_tap = skipped };
+}
+
+/* The outputs [*first, *last) whose windows lie inside the input. */
+CR_INLINE void pool_inside(const struct pool_axis *axis, int64_t *first, int64_t *last)
+{
+    int64_t reach = axis->in - 1 + axis->padding - (axis->kernel - 1) * axis->dilation;
+    *first =
+        axis->is_adaptive ? axis->out : CR_MIN(CR_DIV_UP(axis->padding, axis->stride), axis->out);
+    *last = axis->is_adaptive || reach < 0 ? 0 : CR_MIN(reach / axis->stride + 1, axis->out);
+    *last = CR_MAX(*last, *first);
+}
+
+CR_INLINE int64_t pool_inputs(const struct pool_plan *plan)
+{
+    return plan->axis[0].in * plan->axis[1].in * plan->axis[2].in;
+}
+
+CR_INLINE int64_t pool_outputs(const struct pool_plan *plan)
+{
+    return plan->axis[0].out * plan->axis[1].out * plan->axis[2].out;
+}
+
+#endif

@@ -65,6 +65,25 @@ cr_tensor *cr_std_with(cr_var_args args);
 cr_tensor *cr_var_mean_with(cr_tensor **mean, cr_var_args args);
 cr_tensor *cr_std_mean_with(cr_tensor **mean, cr_var_args args);
 
+/* Running sums, products (int64 of integers and bool) and log-sum-exp along a dimension. */
+cr_tensor *cr_cumsum(cr_tensor *x, int64_t dim);
+cr_tensor *cr_cumprod(cr_tensor *x, int64_t dim);
+cr_tensor *cr_logcumsumexp(cr_tensor *x, int64_t dim);
+
+/* Running extremes along a dimension; *indices (unless NULL) tells where each last occurred. */
+cr_tensor *cr_cummax(cr_tensor *x, int64_t dim, cr_tensor **indices);
+cr_tensor *cr_cummin(cr_tensor *x, int64_t dim, cr_tensor **indices);
+
+/* The extreme along a dimension; *indices (unless NULL) tells where it first occurs. NaN counts as
+ * extreme. */
+cr_tensor *cr_max_dim(cr_tensor *x, int64_t dim, bool keepdim, cr_tensor **indices);
+cr_tensor *cr_min_dim(cr_tensor *x, int64_t dim, bool keepdim, cr_tensor **indices);
+
+/* The median, the lower of the two middle ones, along a dimension and of all elements; NaN if there is
+ * one. */
+cr_tensor *cr_median_dim(cr_tensor *x, int64_t dim, bool keepdim, cr_tensor **indices);
+cr_tensor *cr_median(cr_tensor *x);
+
 /* Sums what broadcasting from `shape` would have repeated: the gradient of a broadcast. */
 cr_tensor *cr_sum_to_size(cr_tensor *x, cr_shape shape);
 

@@ -15,6 +15,7 @@
 #define OP_FAMILY_TABLE(X)                                                                         \
     X(activation_ops)                                                                              \
     X(advanced_index_ops)                                                                          \
+    X(along_ops)                                                                                   \
     X(arithmetic_ops)                                                                              \
     X(attention_ops)                                                                               \
     X(axis_ops)                                                                                    \

@@ -85,4 +85,32 @@ struct reduce_loops {
 
 const struct reduce_loops *reduce_loops(void);
 
+/* ---- along one dimension of x (outer, size, inner), contiguous, of float32, float64 or int64 ----
+ */
+
+enum along_kind { ALONG_SUM, ALONG_PROD, ALONG_LOGSUMEXP, ALONG_MAX, ALONG_MIN };
+
+struct along_job {
+    enum reduce_type type;
+    enum along_kind kind;
+    bool reverse; /* scans only: from the last to the first */
+    int64_t outer;
+    int64_t size;
+    int64_t inner;
+    const void *x;
+    void *out;        /* scans: of x's shape; else (outer, inner) */
+    int64_t *indices; /* of out's shape; MAX, MIN and medians only */
+    void *workspace;  /* medians: along_workspace bytes */
+};
+
+/* Running totals. MAX and MIN also tell where the extreme last occurred; NaN counts as extreme. */
+void along_scan(const struct along_job *job);
+
+/* The extreme (MAX or MIN) and where it first occurs; the first NaN if there is one. */
+void along_extreme(const struct along_job *job);
+
+/* The lower of the two middle values and where one is; NaN if there is one. */
+void along_median(const struct along_job *job);
+size_t along_workspace(const struct along_job *job);
+
 #endif

@@ -1,0 +1,97 @@
+/* What the Python side of the comparisons with PyTorch calls of the layers: models by pointer, and
+ * layers with their options as plain arguments. Nothing here computes. */
+#include "cresset/autograd.h"
+#include "cresset/nn.h"
+#include "cresset/ops.h"
+#include "cresset/sequence_layers.h"
+
+/* ---- models ---- */
+
+cr_model *oracle_model_new(uint64_t seed)
+{
+    return cr_model_new(.seed = seed);
+}
+
+const char *oracle_model_name(const cr_model *model, int index)
+{
+    return cr_model_tensor_at(model, index).name;
+}
+
+cr_tensor *oracle_model_tensor(const cr_model *model, int index)
+{
+    return cr_model_tensor_at(model, index).tensor;
+}
+
+/* ---- sequences ---- */
+
+enum { TANH, RELU, LSTM, GRU };
+
+struct recurrent_options {
+    int64_t hidden, layers;
+    int kind;
+    bool no_bias, bidirectional, batch_first;
+    double dropout;
+};
+
+void oracle_recurrent(cr_model *model, const struct recurrent_options *options,
+                      cr_tensor *const *in, cr_tensor **out)
+{
+    cr_rnn_args args = {
+        .x = in[0],
+        .hidden = options->hidden,
+        .layers = options->layers,
+        .relu = options->kind == RELU,
+        .no_bias = options->no_bias,
+        .bidirectional = options->bidirectional,
+        .batch_first = options->batch_first,
+        .dropout = options->dropout,
+        .h0 = in[1],
+        .c0 = in[2],
+        .lengths = in[3],
+    };
+    cr_scope at = cr_root(model);
+    cr_recurrent result = options->kind == LSTM  ? cr_lstm_with(at, "layer", args)
+                          : options->kind == GRU ? cr_gru_with(at, "layer", args)
+                                                 : cr_rnn_with(at, "layer", args);
+    out[0] = result.output;
+    out[1] = result.h_n;
+    out[2] = result.c_n;
+}
+
+void oracle_cell(cr_model *model, const struct recurrent_options *options, cr_tensor *const *in,
+                 cr_tensor **out)
+{
+    cr_rnn_cell_args args = {
+        .x = in[0],
+        .h = in[1],
+        .c = in[2],
+        .hidden = options->hidden,
+        .relu = options->kind == RELU,
+        .no_bias = options->no_bias,
+    };
+    cr_scope at = cr_root(model);
+    cr_recurrent result = options->kind == LSTM  ? cr_lstm_cell_with(at, "layer", args)
+                          : options->kind == GRU ? cr_gru_cell_with(at, "layer", args)
+                                                 : cr_rnn_cell_with(at, "layer", args);
+    out[0] = result.h_n;
+    out[1] = result.c_n;
+}
+
+struct attention_options {
+    int64_t heads;
+    double dropout;
+    bool no_bias, is_causal, need_weights, per_head;
+};
+
+/* in: query, key, value, attn_mask, key_padding_mask. */
+void oracle_attention(cr_model *model, const struct attention_options *options,
+                      cr_tensor *const *in, cr_tensor **out)
+{
+    cr_attended result = cr_multihead_attention(
+        cr_root(model), "layer", in[0], .key = in[1], .value = in[2], .heads = options->heads,
+        .attn_mask = in[3], .key_padding_mask = in[4], .dropout = options->dropout,
+        .no_bias = options->no_bias, .is_causal = options->is_causal,
+        .need_weights = options->need_weights, .per_head = options->per_head);
+    out[0] = result.output;
+    out[1] = result.weights;
+}

@@ -15,11 +15,13 @@
 
 #define ALIGNMENT        64
 #define TILE_MAX         (14 * 32)  /* elements of the largest tile, any type */
-#define MACS_PER_TASK    (1 << 20)  /* less is not worth waking a thread */
+#define MACS_PER_TASK    (3 << 20)  /* less is not worth packing twice */
+#define MACS_PER_PART    (1 << 20)  /* of small tasks, some run together */
 #define TASKS_WANTED     64         /* enough to keep many threads busy to the end */
 #define SHARE_MIN_MACS   (16 << 20) /* packing A beforehand costs a loop of its own */
 #define SHARE_MAX        (8 << 20)  /* elements of A that are packed beforehand */
 #define SPLIT_MIN_K      512        /* k of a split at least */
+#define DIRECT_K         128
 #define FEW_ROWS         4
 #define FEW_ROWS_COLUMNS 256
 #define FEW_ROWS_MACS    (1 << 16)
@@ -64,9 +66,10 @@ typedef struct plan {
     int64_t m_block, n_block, k_block;
     int64_t m_blocks, n_blocks;
     int64_t splits, split_k;
-    bool few_rows;      /* no panels at all: dot or axpy */
-    bool share_a;       /* A is packed as a whole first */
-    bool direct_b;      /* full panels of B are read where they lie */
+    bool few_rows; /* no panels at all: dot or axpy */
+    bool share_a;  /* A is packed as a whole first */
+    bool direct_a; /* panels of A, and full ones of B, are read where they lie */
+    bool direct_b;
     int64_t sum_stride; /* of partial sums */
     int64_t slots;
     /* bytes */
@@ -144,6 +147,13 @@ static bool is_few_rows(const cr_gemm *g)
     return g->b.stride == 1 || (g->b.k_stride == 1 && g->a.k_stride == 1);
 }
 
+/* An operand whose steps of k are contiguous need not be packed if it is read a few times only, or
+ * if a panel stays in the first cache anyway. */
+static bool is_direct_operand(const cr_gemm_operand *operand, int64_t k, bool few)
+{
+    return !operand->packer && operand->stride == 1 && (few || k <= DIRECT_K);
+}
+
 static plan make_plan(const cr_gemm *g)
 {
     plan p = { .kernels = cr_gemm_kernels_of(g->type), .batch = CR_MAX(g->batch, 1) };
@@ -154,7 +164,9 @@ static plan make_plan(const cr_gemm *g)
     int64_t element = p.kernels->element;
     p.split_k = round_up(CR_DIV_UP(g->k, p.splits), p.splits > 1 ? p.k_block : 1);
     p.splits = CR_DIV_UP(g->k, p.split_k);
-    p.direct_b = !g->b.packer && g->b.stride == 1 && p.m_block <= 4 * p.panel_rows;
+    p.direct_a =
+        !p.share_a && is_direct_operand(&g->a, g->k, p.n_block <= 4 * p.kernels->tile_columns);
+    p.direct_b = is_direct_operand(&g->b, g->k, p.m_block <= 4 * p.panel_rows);
     p.sum_stride = round_up(g->n, p.kernels->tile_columns);
     p.slots = cr_num_threads();
     p.slot_a = p.share_a ? 0 : align_size(p.m_block * p.k_block * element);
@@ -264,7 +276,7 @@ static int64_t panel_width(const plan *p, int64_t columns)
     return columns <= p->kernels->lanes ? p->kernels->lanes : p->kernels->tile_columns;
 }
 
-static bool is_direct(const plan *p, int64_t columns)
+static bool is_direct_panel(const plan *p, int64_t columns)
 {
     return p->direct_b && columns == p->kernels->tile_columns;
 }
@@ -276,7 +288,7 @@ static void pack_columns(const run *r, int64_t batch, int64_t first, int64_t las
     int64_t tile = p->kernels->tile_columns;
     for (int64_t j = first; j < last; j += tile) {
         int64_t columns = CR_MIN(last - j, tile);
-        if (!is_direct(p, columns))
+        if (!is_direct_panel(p, columns))
             pack_panel(r, &r->product->b, batch, j, columns, panel_width(p, columns), k_first,
                        k_count, to);
         to += tile * k_count * p->kernels->element;
@@ -292,7 +304,7 @@ typedef struct tile_job {
     int64_t k_first, k_count;
     bool first, last; /* step of k in its split */
     const void *a, *b;
-    int64_t b_step;
+    int64_t a_step, b_step;
 } tile_job;
 
 static const void *moved(const void *pointer, int64_t elements, int64_t element)
@@ -359,7 +371,7 @@ static void run_tile(const run *r, const tile_job *t)
     if (p->splits > 1) {
         char *to = r->partial + (size_t)(t->batch * p->splits + t->split) * p->partial +
                    (size_t)((t->row * p->sum_stride + t->column) * kernels->element);
-        kernels->tile(t->k_count, t->a, t->rows, t->b, t->b_step, (int)t->rows, width, to,
+        kernels->tile(t->k_count, t->a, t->a_step, t->b, t->b_step, (int)t->rows, width, to,
                       p->sum_stride, !t->first);
         return;
     }
@@ -369,12 +381,12 @@ static void run_tile(const run *r, const tile_job *t)
     if (whole && g->alpha == 1 && !(t->last && has_epilogue(&g->epilogue))) {
         char *to =
             (char *)g->c + c_offset(g, t->batch, t->row, t->column) * (int64_t)kernels->element;
-        kernels->tile(t->k_count, t->a, t->rows, t->b, t->b_step, (int)t->rows, width, to,
+        kernels->tile(t->k_count, t->a, t->a_step, t->b, t->b_step, (int)t->rows, width, to,
                       g->c_stride, accumulate);
         return;
     }
     CR_ALIGNED(ALIGNMENT) double sum[TILE_MAX];
-    kernels->tile(t->k_count, t->a, t->rows, t->b, t->b_step, (int)t->rows, width, sum, width,
+    kernels->tile(t->k_count, t->a, t->a_step, t->b, t->b_step, (int)t->rows, width, sum, width,
                   false);
     finish(r, t->batch, t->row, t->rows, t->column, t->columns, sum, width, accumulate, t->last);
 }
@@ -387,6 +399,15 @@ typedef struct task {
     char *slot;
 } task;
 
+/* Where row or column `index` of an operand lies at the job's step of k. */
+static const void *place_of(const cr_gemm_operand *operand, const tile_job *job, int64_t index,
+                            int64_t element)
+{
+    int64_t offset = job->batch * operand->batch_stride + index * operand->stride +
+                     job->k_first * operand->k_stride;
+    return moved(operand->data, offset, element);
+}
+
 /* Every tile of a task for one step of k. A panel of A stays in the first cache while the panels
  * of B pass from the second. */
 static void multiply_block(const run *r, const task *t, tile_job job, const char *a, const char *b)
@@ -397,15 +418,17 @@ static void multiply_block(const run *r, const task *t, tile_job job, const char
     for (job.row = t->m_first; job.row < t->m_last; job.row += job.rows) {
         job.rows = CR_MIN(t->m_last - job.row, p->panel_rows);
         job.a = a + (job.row - t->m_first) * job.k_count * element;
+        job.a_step = job.rows;
+        if (p->direct_a) {
+            job.a = place_of(&r->product->a, &job, job.row, element);
+            job.a_step = r->product->a.k_stride;
+        }
         for (job.column = t->n_first; job.column < t->n_last; job.column += tile) {
             job.columns = CR_MIN(t->n_last - job.column, tile);
             job.b = b + (job.column - t->n_first) * job.k_count * element;
             job.b_step = panel_width(p, job.columns);
-            if (is_direct(p, job.columns)) {
-                job.b = moved(right->data,
-                              job.batch * right->batch_stride + job.column +
-                                  job.k_first * right->k_stride,
-                              element);
+            if (is_direct_panel(p, job.columns)) {
+                job.b = place_of(right, &job, job.column, element);
                 job.b_step = right->k_stride;
             }
             run_tile(r, &job);
@@ -424,7 +447,7 @@ static void run_task(const run *r, const task *t)
         pack_columns(r, t->batch, t->n_first, t->n_last, k, k_count, b);
         if (p->share_a)
             a = r->shared + (k * g->m + t->m_first * k_count) * p->kernels->element;
-        else
+        else if (!p->direct_a)
             pack_rows(r, t->batch, t->m_first, t->m_last, k, k_count, a);
         tile_job job = { .batch = t->batch,
                          .split = t->split,
@@ -529,7 +552,7 @@ static void run_blocks(run *r, void *workspace)
     }
     int64_t tasks = p->batch * p->splits * p->m_blocks * p->n_blocks;
     int64_t macs = CR_MIN(p->m_block, g->m) * CR_MIN(p->n_block, g->n) * CR_MIN(p->split_k, g->k);
-    cr_parallel_for(tasks, CR_MAX(MACS_PER_TASK / CR_MAX(macs, 1), 1), run_tasks, r);
+    cr_parallel_for(tasks, CR_MAX(MACS_PER_PART / CR_MAX(macs, 1), 1), run_tasks, r);
     if (p->splits > 1)
         cr_parallel_for(p->batch * g->m, CR_MAX((1 << 16) / (g->n * p->splits), 1), reduce_rows, r);
 }

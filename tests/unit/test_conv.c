@@ -12,7 +12,7 @@
 
 #define GUARD 32 /* elements before and after a result that must stay as they were */
 
-typedef enum direction { FORWARD, DATA, WEIGHT, BIAS } direction;
+typedef enum direction { FORWARD, DATA, WEIGHT } direction;
 
 static uint64_t state = 7;
 
@@ -200,24 +200,6 @@ static void check_way(const cr_conv *c, direction way, const tensors *given)
     cr_free(t.want);
 }
 
-static void check_bias(const cr_conv *c, const tensors *t)
-{
-    double bias[256];
-    assert_true(c->out_channels <= 256);
-    cr_conv_backward_bias(c, t->output, bias);
-    for (int64_t o = 0; o < c->out_channels; o++) {
-        double want = 0, magnitude = 0;
-        for (int64_t n = 0; n < c->batch; n++)
-            for (int64_t i = 0; i < volume(c->output); i++) {
-                double value =
-                    get(t->output, (n * c->out_channels + o) * volume(c->output) + i, c->type);
-                want += value;
-                magnitude += fabs(value);
-            }
-        assert_true(fabs(get(bias, o, c->type) - want) <= 1e-6 * (magnitude + 1));
-    }
-}
-
 static void check(const cr_conv *c)
 {
     tensors t = { .input = random_array(result_size(c, DATA), c->type),
@@ -226,7 +208,6 @@ static void check(const cr_conv *c)
     check_way(c, FORWARD, &t);
     check_way(c, DATA, &t);
     check_way(c, WEIGHT, &t);
-    check_bias(c, &t);
     cr_free(t.input);
     cr_free(t.weight);
     cr_free(t.output);

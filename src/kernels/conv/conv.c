@@ -8,19 +8,7 @@
 
 const cr_conv_kernels *cr_conv_kernels_of(cr_gemm_type type)
 {
-    switch (cr_gemm_isa()) {
-#ifdef CR_HAVE_AVX512
-    case CR_ISA_AVX512:
-    case CR_ISA_AVX512_BF16:
-        return &cr_conv_kernels_avx512[type];
-#endif
-#ifdef CR_HAVE_AVX2
-    case CR_ISA_AVX2:
-        return &cr_conv_kernels_avx2[type];
-#endif
-    default:
-        return &cr_conv_kernels_portable[type];
-    }
+    return &(*CR_KERNELS_IN_USE(cr_conv_kernels))[type];
 }
 
 static int64_t volume(const int64_t size[CR_CONV_DIMS])
@@ -430,25 +418,4 @@ void cr_conv_backward_weight(const cr_conv *conv, const void *input, const void 
     cr_patches of_output = output_patches(conv, output), of_input = forward_patches(conv, input);
     cr_gemm g = weight_product(conv, &of_output, &of_input, weight);
     cr_gemm_run(&g, workspace);
-}
-
-/* ---- gradient of the bias ---- */
-
-typedef struct bias_sum {
-    const cr_conv *conv;
-    const void *output;
-    void *bias;
-} bias_sum;
-
-static void sum_channels(int64_t begin, int64_t end, void *context)
-{
-    const bias_sum *s = context;
-    cr_conv_kernels_of(s->conv->type)->sum_channels(s->conv, s->output, s->bias, begin, end);
-}
-
-void cr_conv_backward_bias(const cr_conv *conv, const void *output, void *bias)
-{
-    bias_sum s = { .conv = conv, .output = output, .bias = bias };
-    cr_parallel_for(conv->out_channels, part_of(conv->batch * volume(conv->output)), sum_channels,
-                    &s);
 }

@@ -45,10 +45,6 @@ size_t cr_conv_backward_weight_workspace(const cr_conv *conv);
 void cr_conv_backward_weight(const cr_conv *conv, const void *input, const void *output,
                              void *weight, void *workspace);
 
-/* bias (C_out) = gradient of the bias: the sum of the output's gradient over batch and positions.
- */
-void cr_conv_backward_bias(const cr_conv *conv, const void *output, void *bias);
-
 /* ---- what the driver and the files of one instruction set share ---- */
 
 /* How the points of a grid read a source of (N, C, spatial…): point q of a dimension and tap t read
@@ -84,8 +80,6 @@ typedef struct cr_conv_kernels {
     void (*depthwise_forward)(const cr_depthwise *call, int64_t begin, int64_t end);
     void (*depthwise_data)(const cr_depthwise *call, int64_t begin, int64_t end);
     void (*depthwise_weight)(const cr_depthwise *call, int64_t begin, int64_t end);
-    void (*sum_channels)(const cr_conv *conv, const void *output, void *bias, int64_t begin,
-                         int64_t end);
 } cr_conv_kernels;
 
 /* ---- Winograd's algorithm, for 3 x 3 kernels of stride 1 (winograd.c) ---- */

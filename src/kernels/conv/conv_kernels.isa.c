@@ -1,5 +1,5 @@
-/* The kernels of convolution for one instruction set: packers of patches, depthwise loops and
- * channel sums, from the templates for each element type. */
+/* The kernels of convolution for one instruction set: packers of patches and depthwise loops, from
+ * the templates for each element type. */
 #include "kernels/conv/conv.h"
 
 #include <string.h>
@@ -36,7 +36,6 @@
         .pack_patches = pack_patches_##type, .pack_positions = pack_positions_##type,              \
         .pack_weight = pack_weight_##type, .depthwise_forward = depthwise_forward_##type,          \
         .depthwise_data = depthwise_data_##type, .depthwise_weight = depthwise_weight_##type,      \
-        .sum_channels = sum_channels_##type,                                                       \
     }
 
 const cr_conv_kernels CR_ISA_NAME(cr_conv_kernels)[CR_GEMM_TYPE_COUNT] = {

@@ -3,37 +3,12 @@
  * cache. */
 #include "kernels/conv/conv.h"
 
-#include <stdatomic.h>
-
-#define ALIGNMENT        64
 #define UNIT             16         /* elements; pieces of the workspace begin at a multiple */
 #define COPY_ELEMENTS    (64 << 10) /* of the source */
 #define PRODUCT_ELEMENTS (64 << 10)
 #define POINTS_WANTED    64 /* fewer do not pay for reading the weights */
 #define COPY_LARGEST     (INT32_MAX / 4)
 #define K_LEAST          128 /* with fewer steps, turning the products costs too much */
-
-static const cr_points_kernels *kernels_now(void)
-{
-    switch (cr_gemm_isa()) {
-#ifdef CR_HAVE_AVX512
-    case CR_ISA_AVX512:
-    case CR_ISA_AVX512_BF16:
-        return &cr_points_kernels_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    case CR_ISA_AVX2:
-        return &cr_points_kernels_avx2;
-#endif
-    default:
-        return &cr_points_kernels_portable;
-    }
-}
-
-static int64_t round_up(int64_t value, int64_t unit)
-{
-    return CR_DIV_UP(value, unit) * unit;
-}
 
 typedef struct plan {
     cr_points w;
@@ -86,11 +61,11 @@ static void plan_slot(plan *p)
     for (int f = 0; f < w->phase_count; f++)
         k = CR_MAX(k, w->phases[f].k);
     int64_t points = p->images * p->lines * w->out_size[1];
-    p->copy = round_up(p->images * w->channels * rows * w->columns, UNIT);
-    p->products = round_up(points * w->out_padded, UNIT);
-    p->turned = round_up(p->lines * w->out_size[1] * p->kernels->lanes, UNIT);
-    p->points = round_up(points, UNIT);
-    p->steps = round_up(k, UNIT);
+    p->copy = CR_ROUND_UP(p->images * w->channels * rows * w->columns, UNIT);
+    p->products = CR_ROUND_UP(points * w->out_padded, UNIT);
+    p->turned = CR_ROUND_UP(p->lines * w->out_size[1] * p->kernels->lanes, UNIT);
+    p->points = CR_ROUND_UP(points, UNIT);
+    p->steps = CR_ROUND_UP(k, UNIT);
     p->slot = p->copy + p->products + p->turned + p->points + p->steps;
 }
 
@@ -107,10 +82,10 @@ static void plan_chunks(plan *p)
     int64_t line = CR_DIV_UP(w->channels * w->columns * first->step[1], w->stride[0]);
     int64_t lines = CR_MIN(COPY_ELEMENTS / CR_MAX(line, 1),
                            PRODUCT_ELEMENTS / (w->out_size[1] * w->out_padded));
-    lines = round_up(CR_MAX(lines, 1), w->stride[0]);
+    lines = CR_ROUND_UP(CR_MAX(lines, 1), w->stride[0]);
     p->lines = CR_MIN(lines, w->out_size[0]);
     p->image_chunks = CR_DIV_UP(w->out_size[0], p->lines);
-    p->lines = round_up(CR_DIV_UP(w->out_size[0], p->image_chunks), w->stride[0]);
+    p->lines = CR_ROUND_UP(CR_DIV_UP(w->out_size[0], p->image_chunks), w->stride[0]);
     p->image_chunks = CR_DIV_UP(w->out_size[0], p->lines);
     p->images = 1;
     int64_t points = w->out_size[0] * w->out_size[1] / (w->stride[0] * w->stride[1]);
@@ -121,11 +96,12 @@ static void plan_chunks(plan *p)
 
 static plan make_plan(const cr_conv *c, bool backward, const cr_points_phase *phases, int count)
 {
-    plan p = { .w = { .phase_count = count, .batch = c->batch }, .kernels = kernels_now() };
+    plan p = { .w = { .phase_count = count, .batch = c->batch },
+               .kernels = CR_KERNELS_IN_USE(cr_points_kernels) };
     cr_points *w = &p.w;
     w->channels = backward ? c->out_channels : c->in_channels;
     w->out_channels = backward ? c->in_channels : c->out_channels;
-    w->out_padded = round_up(w->out_channels, 2 * p.kernels->lanes);
+    w->out_padded = CR_ROUND_UP(w->out_channels, 2 * p.kernels->lanes);
     for (int d = 0; d < 2; d++) {
         w->out_size[d] = backward ? c->input[1 + d] : c->output[1 + d];
         w->stride[d] = backward ? c->stride[1 + d] : 1;
@@ -136,7 +112,7 @@ static plan make_plan(const cr_conv *c, bool backward, const cr_points_phase *ph
         w->phases[f].packed = p.weights;
         p.weights += w->phases[f].k * w->out_padded;
     }
-    p.slots = cr_num_threads();
+    p.slots = cr_slots_wanted();
     plan_chunks(&p);
     plan_slot(&p);
     return p;
@@ -164,8 +140,8 @@ size_t cr_points_workspace(const cr_conv *conv, bool backward, const cr_points_p
                            int count)
 {
     plan p = make_plan(conv, backward, phases, count);
-    int64_t elements = round_up(p.weights, UNIT) + p.slots * p.slot;
-    return (size_t)round_up(p.slots, ALIGNMENT) + (size_t)elements * sizeof(float);
+    int64_t elements = CR_ROUND_UP(p.weights, UNIT) + p.slots * p.slot;
+    return cr_slots_size(p.slots) + (size_t)elements * sizeof(float);
 }
 
 /* ---- running ---- */
@@ -173,8 +149,8 @@ size_t cr_points_workspace(const cr_conv *conv, bool backward, const cr_points_p
 typedef struct run {
     plan plan;
     cr_gemm_packer pack;
-    atomic_flag *busy; /* by slot */
-    float *weights, *slots;
+    cr_slots slots;
+    float *weights, *memory;
 } run;
 
 /* Packs panels [begin, end) of the weights, counted through the phases. */
@@ -191,20 +167,12 @@ static void pack_weights(int64_t begin, int64_t end, void *context)
     }
 }
 
-static int64_t take_slot(const run *r)
-{
-    int64_t slot = 0;
-    while (atomic_flag_test_and_set_explicit(&r->busy[slot], memory_order_acquire))
-        slot = slot + 1 < r->plan.slots ? slot + 1 : 0;
-    return slot;
-}
-
 static void run_chunks(int64_t begin, int64_t end, void *context)
 {
     const run *r = context;
     const plan *p = &r->plan;
-    int64_t slot = take_slot(r);
-    cr_points_scratch s = { .copy = r->slots + slot * p->slot };
+    int64_t slot = cr_slot_take(&r->slots);
+    cr_points_scratch s = { .copy = r->memory + slot * p->slot };
     s.products[0] = s.copy + p->copy;
     s.turned = s.products[0] + p->products;
     s.points = (int32_t *)(void *)(s.turned + p->turned);
@@ -213,7 +181,7 @@ static void run_chunks(int64_t begin, int64_t end, void *context)
         cr_points_chunk c = chunk_at(p, index);
         p->kernels->chunk(&p->w, &c, &s);
     }
-    atomic_flag_clear_explicit(&r->busy[slot], memory_order_release);
+    cr_slot_release(&r->slots, slot);
 }
 
 void cr_points_run(const cr_conv *conv, bool backward, const cr_points_phase *phases, int count,
@@ -222,11 +190,9 @@ void cr_points_run(const cr_conv *conv, bool backward, const cr_points_phase *ph
     run r = { .plan = make_plan(conv, backward, phases, count) };
     plan *p = &r.plan;
     r.pack = cr_conv_kernels_of(CR_GEMM_F32)->pack_weight;
-    r.busy = workspace;
-    for (int64_t i = 0; i < p->slots; i++)
-        atomic_flag_clear_explicit(&r.busy[i], memory_order_relaxed);
-    r.weights = (float *)((char *)workspace + round_up(p->slots, ALIGNMENT));
-    r.slots = r.weights + round_up(p->weights, UNIT);
+    r.slots = cr_slots_make(workspace, p->slots);
+    r.weights = (float *)((char *)workspace + cr_slots_size(p->slots));
+    r.memory = r.weights + CR_ROUND_UP(p->weights, UNIT);
     p->w.packed = r.weights;
     p->w.bias = epilogue ? epilogue->row_bias : NULL;
     p->w.relu = epilogue && epilogue->activation == CR_ACTIVATION_RELU;

@@ -3,9 +3,6 @@
  * depends on the shapes alone; each has sums of its own, which are added in order at the end. */
 #include "kernels/conv/conv.h"
 
-#include <stdatomic.h>
-
-#define ALIGNMENT       64
 #define CHUNK_ELEMENTS  (128 << 10) /* of the turned gradient of the output */
 #define POSITIONS_LEAST 128
 #define POSITIONS_MOST  1024
@@ -14,28 +11,6 @@
 #define TASKS_WANTED    32
 #define MACS_PER_TASK   (2 << 20)
 #define SUMS_MOST       (4 << 20) /* elements of all splits together */
-
-static const cr_weight_kernels *kernels_now(void)
-{
-    switch (cr_gemm_isa()) {
-#ifdef CR_HAVE_AVX512
-    case CR_ISA_AVX512:
-    case CR_ISA_AVX512_BF16:
-        return &cr_weight_kernels_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    case CR_ISA_AVX2:
-        return &cr_weight_kernels_avx2;
-#endif
-    default:
-        return &cr_weight_kernels_portable;
-    }
-}
-
-static int64_t round_up(int64_t value, int64_t unit)
-{
-    return CR_DIV_UP(value, unit) * unit;
-}
 
 typedef struct plan {
     cr_weight_gradient w;
@@ -84,15 +59,17 @@ static void plan_tasks(plan *p)
     p->splits = CR_MIN(CR_DIV_UP(wanted, p->blocks), most);
     p->split_chunks = CR_DIV_UP(p->chunks, p->splits);
     p->splits = CR_DIV_UP(p->chunks, p->split_chunks);
-    p->copy = round_up(p->channels * plane, 16);
+    p->copy = CR_ROUND_UP(p->channels * plane, 16);
     p->turned = p->images * p->lines * c->output[2] * p->w.out_padded;
 }
 
 static plan make_plan(const cr_conv *c)
 {
-    plan p = { .w = { .conv = c }, .kernels = kernels_now(), .slots = cr_num_threads() };
+    plan p = { .w = { .conv = c },
+               .kernels = CR_KERNELS_IN_USE(cr_weight_kernels),
+               .slots = cr_slots_wanted() };
     p.w.rows = c->in_channels * c->kernel[1] * c->kernel[2];
-    p.w.out_padded = round_up(c->out_channels, p.kernels->panel);
+    p.w.out_padded = CR_ROUND_UP(c->out_channels, p.kernels->panel);
     p.w.padded_width = (c->output[2] - 1) * c->stride[2] + (c->kernel[2] - 1) * c->dilation[2] + 1;
     plan_chunks(&p);
     plan_tasks(&p);
@@ -110,22 +87,14 @@ size_t cr_weight_gradient_workspace(const cr_conv *conv)
 {
     plan p = make_plan(conv);
     int64_t elements = p.slots * (p.copy + p.turned) + p.splits * p.sums;
-    return (size_t)round_up(p.slots, ALIGNMENT) + (size_t)elements * sizeof(float);
+    return cr_slots_size(p.slots) + (size_t)elements * sizeof(float);
 }
 
 typedef struct run {
     plan plan;
-    atomic_flag *busy; /* by slot */
-    float *slots, *sums, *weight;
+    cr_slots slots;
+    float *memory, *sums, *weight;
 } run;
-
-static int64_t take_slot(const run *r)
-{
-    int64_t slot = 0;
-    while (atomic_flag_test_and_set_explicit(&r->busy[slot], memory_order_acquire))
-        slot = slot + 1 < r->plan.slots ? slot + 1 : 0;
-    return slot;
-}
 
 static cr_weight_chunk chunk_at(const plan *p, int64_t index)
 {
@@ -145,8 +114,8 @@ static void run_tasks(int64_t begin, int64_t end, void *context)
 {
     const run *r = context;
     const plan *p = &r->plan;
-    int64_t slot = take_slot(r), taps = p->w.conv->kernel[1] * p->w.conv->kernel[2];
-    float *copy = r->slots + slot * (p->copy + p->turned);
+    int64_t slot = cr_slot_take(&r->slots), taps = p->w.conv->kernel[1] * p->w.conv->kernel[2];
+    float *copy = r->memory + slot * (p->copy + p->turned);
     for (int64_t index = begin; index < end; index++) {
         int64_t split = index / p->blocks, channel = index % p->blocks * p->channels;
         int64_t channels = CR_MIN(p->w.conv->in_channels - channel, p->channels);
@@ -159,7 +128,7 @@ static void run_tasks(int64_t begin, int64_t end, void *context)
                               sums);
         }
     }
-    atomic_flag_clear_explicit(&r->busy[slot], memory_order_release);
+    cr_slot_release(&r->slots, slot);
 }
 
 static void finish_rows(int64_t begin, int64_t end, void *context)
@@ -174,14 +143,12 @@ void cr_weight_gradient_run(const cr_conv *conv, const float *input, const float
 {
     run r = { .plan = make_plan(conv), .weight = weight };
     plan *p = &r.plan;
-    r.busy = workspace;
-    for (int64_t i = 0; i < p->slots; i++)
-        atomic_flag_clear_explicit(&r.busy[i], memory_order_relaxed);
-    r.slots = (float *)((char *)workspace + round_up(p->slots, ALIGNMENT));
-    r.sums = r.slots + p->slots * (p->copy + p->turned);
+    r.slots = cr_slots_make(workspace, p->slots);
+    r.memory = (float *)((char *)workspace + cr_slots_size(p->slots));
+    r.sums = r.memory + p->slots * (p->copy + p->turned);
     p->w.input = input;
     p->w.output = output;
     cr_parallel_for(p->splits * p->blocks, 1, run_tasks, &r);
     int64_t rows = CR_MAX((1 << 14) / (p->w.out_padded * p->splits), 1);
-    cr_parallel_for(p->w.rows, round_up(rows, 16), finish_rows, &r);
+    cr_parallel_for(p->w.rows, CR_ROUND_UP(rows, 16), finish_rows, &r);
 }

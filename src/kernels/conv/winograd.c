@@ -2,9 +2,6 @@
  * workspace. A block is a number of tile rows and a part of the output channels, one task each. */
 #include "kernels/conv/conv.h"
 
-#include <stdatomic.h>
-
-#define ALIGNMENT      64
 #define OUT            4
 #define POSITIONS      36
 #define CHANNELS_LEAST 16         /* below, the transforms cost more than they save */
@@ -18,28 +15,6 @@
 /* Elements between positions that keep the same place of all of them out of one set of the cache.
  */
 #define CACHE_LINE 16
-
-static const cr_winograd_kernels *kernels_now(void)
-{
-    switch (cr_gemm_isa()) {
-#ifdef CR_HAVE_AVX512
-    case CR_ISA_AVX512:
-    case CR_ISA_AVX512_BF16:
-        return &cr_winograd_kernels_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    case CR_ISA_AVX2:
-        return &cr_winograd_kernels_avx2;
-#endif
-    default:
-        return &cr_winograd_kernels_portable;
-    }
-}
-
-static int64_t round_up(int64_t value, int64_t unit)
-{
-    return CR_DIV_UP(value, unit) * unit;
-}
 
 /* ---- the plan ---- */
 
@@ -88,16 +63,17 @@ static void plan_tasks(plan *p, int64_t panel)
     p->blocks = CR_DIV_UP(p->rows, p->block_rows);
     while (p->blocks * CR_DIV_UP(w->out_padded, p->part) < TASKS_WANTED &&
            p->part >= 2 * PART_LEAST)
-        p->part = round_up(p->part / 2, panel);
+        p->part = CR_ROUND_UP(p->part / 2, panel);
     p->parts = CR_DIV_UP(w->out_padded, p->part);
 }
 
 static plan make_plan(const cr_conv *c, bool backward)
 {
-    plan p = { .w = cr_winograd_describe(c, backward), .kernels = kernels_now() };
+    plan p = { .w = cr_winograd_describe(c, backward),
+               .kernels = CR_KERNELS_IN_USE(cr_winograd_kernels) };
     int64_t lanes = p.kernels->lanes, panel = 2 * lanes;
-    p.w.in_padded = round_up(p.w.in_channels, lanes);
-    p.w.out_padded = round_up(p.w.out_channels, panel);
+    p.w.in_padded = CR_ROUND_UP(p.w.in_channels, lanes);
+    p.w.out_padded = CR_ROUND_UP(p.w.out_channels, panel);
     plan_tasks(&p, panel);
     int64_t tiles = p.block_rows * p.w.tiles_x;
     int64_t strip_rows = CR_MIN(p.block_rows, p.w.tiles_y) * OUT + 2;
@@ -110,10 +86,10 @@ static plan make_plan(const cr_conv *c, bool backward)
     p.products = POSITIONS * p.scratch.product_stride;
     p.strip = strip_rows * (p.w.tiles_x * OUT + 2) * lanes;
     p.turned = strip_rows * widest * lanes;
-    p.strip = round_up(p.strip, CACHE_LINE);
-    p.turned = round_up(p.turned, CACHE_LINE);
+    p.strip = CR_ROUND_UP(p.strip, CACHE_LINE);
+    p.turned = CR_ROUND_UP(p.turned, CACHE_LINE);
     p.slot = p.inputs + p.products + p.strip + p.turned;
-    p.slots = cr_num_threads();
+    p.slots = cr_slots_wanted();
     return p;
 }
 
@@ -137,15 +113,15 @@ size_t cr_winograd_workspace(const cr_conv *conv, bool backward)
 {
     plan p = make_plan(conv, backward);
     int64_t elements = p.transformed + p.slots * p.slot;
-    return (size_t)round_up(p.slots, ALIGNMENT) + (size_t)elements * sizeof(float);
+    return cr_slots_size(p.slots) + (size_t)elements * sizeof(float);
 }
 
 /* ---- running ---- */
 
 typedef struct run {
     plan plan;
-    atomic_flag *busy; /* by slot */
-    float *slots;
+    cr_slots slots;
+    float *memory;
 } run;
 
 static void run_weights(int64_t begin, int64_t end, void *context)
@@ -154,21 +130,13 @@ static void run_weights(int64_t begin, int64_t end, void *context)
     r->plan.kernels->weights(&r->plan.w, begin, end);
 }
 
-static int64_t take_slot(const run *r)
-{
-    int64_t slot = 0;
-    while (atomic_flag_test_and_set_explicit(&r->busy[slot], memory_order_acquire))
-        slot = slot + 1 < r->plan.slots ? slot + 1 : 0;
-    return slot;
-}
-
 static void run_blocks(int64_t begin, int64_t end, void *context)
 {
     const run *r = context;
     const plan *p = &r->plan;
-    int64_t slot = take_slot(r);
+    int64_t slot = cr_slot_take(&r->slots);
     cr_winograd_scratch s = p->scratch;
-    s.inputs = r->slots + slot * p->slot;
+    s.inputs = r->memory + slot * p->slot;
     s.products = s.inputs + p->inputs;
     s.strip = s.products + p->products;
     s.turned = s.strip + p->strip;
@@ -181,7 +149,7 @@ static void run_blocks(int64_t begin, int64_t end, void *context)
         s.part_padded = CR_MIN(p->part, p->w.out_padded - channel);
         p->kernels->block(&p->w, &s, first, last, channel);
     }
-    atomic_flag_clear_explicit(&r->busy[slot], memory_order_release);
+    cr_slot_release(&r->slots, slot);
 }
 
 void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const float *weight,
@@ -189,11 +157,9 @@ void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, cons
 {
     run r = { .plan = make_plan(conv, backward) };
     plan *p = &r.plan;
-    r.busy = workspace;
-    for (int64_t i = 0; i < p->slots; i++)
-        atomic_flag_clear_explicit(&r.busy[i], memory_order_relaxed);
-    p->w.transformed = (float *)((char *)workspace + round_up(p->slots, ALIGNMENT));
-    r.slots = p->w.transformed + p->transformed;
+    r.slots = cr_slots_make(workspace, p->slots);
+    p->w.transformed = (float *)((char *)workspace + cr_slots_size(p->slots));
+    r.memory = p->w.transformed + p->transformed;
     p->w.input = from;
     p->w.weight = weight;
     p->w.output = to;

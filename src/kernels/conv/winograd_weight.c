@@ -7,9 +7,6 @@
  * channels. Which of the two depends on the shapes alone. */
 #include "kernels/conv/conv.h"
 
-#include <stdatomic.h>
-
-#define ALIGNMENT       64
 #define OUT             4
 #define POSITIONS       36
 #define CHANNELS_LEAST  16
@@ -25,28 +22,6 @@
 /* Elements between positions that keep the same place of all of them out of one set of the cache.
  */
 #define CACHE_LINE 16
-
-static const cr_winograd_weight_kernels *kernels_now(void)
-{
-    switch (cr_gemm_isa()) {
-#ifdef CR_HAVE_AVX512
-    case CR_ISA_AVX512:
-    case CR_ISA_AVX512_BF16:
-        return &cr_winograd_weight_kernels_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    case CR_ISA_AVX2:
-        return &cr_winograd_weight_kernels_avx2;
-#endif
-    default:
-        return &cr_winograd_weight_kernels_portable;
-    }
-}
-
-static int64_t round_up(int64_t value, int64_t unit)
-{
-    return CR_DIV_UP(value, unit) * unit;
-}
 
 typedef struct plan {
     cr_winograd_weight w;
@@ -80,7 +55,8 @@ static void plan_blocks(plan *p)
 
 static plan make_plan(const cr_conv *c)
 {
-    plan p = { .kernels = kernels_now(), .slots = cr_num_threads() };
+    plan p = { .kernels = CR_KERNELS_IN_USE(cr_winograd_weight_kernels),
+               .slots = cr_slots_wanted() };
     int64_t lanes = p.kernels->lanes;
     p.w.input = cr_winograd_describe(c, false);
     p.w.output = p.w.input;
@@ -89,8 +65,8 @@ static plan make_plan(const cr_conv *c)
         p.w.output.in_size[d] = p.w.input.out_size[d];
         p.w.output.padding[d] = 0;
     }
-    p.w.in_padded = round_up(c->in_channels, lanes);
-    p.w.out_padded = round_up(c->out_channels, 2 * lanes);
+    p.w.in_padded = CR_ROUND_UP(c->in_channels, lanes);
+    p.w.out_padded = CR_ROUND_UP(c->out_channels, 2 * lanes);
     plan_blocks(&p);
     const cr_winograd *w = &p.w.input;
     int64_t tiles = p.block_rows * w->tiles_x;
@@ -101,8 +77,8 @@ static plan make_plan(const cr_conv *c)
     p.scratch.product_stride = tiles * p.w.out_padded + CACHE_LINE;
     p.inputs = POSITIONS * p.scratch.input_stride;
     p.gradients = POSITIONS * p.scratch.product_stride;
-    p.strip = round_up(strip_rows * width * lanes, CACHE_LINE);
-    p.turned = round_up(strip_rows * widest * lanes, CACHE_LINE);
+    p.strip = CR_ROUND_UP(strip_rows * width * lanes, CACHE_LINE);
+    p.turned = CR_ROUND_UP(strip_rows * widest * lanes, CACHE_LINE);
     return p;
 }
 
@@ -123,32 +99,19 @@ size_t cr_winograd_weight_workspace(const cr_conv *conv)
     plan p = make_plan(conv);
     int64_t elements = p.splits * p.sums + tile_sets(&p) * (p.inputs + p.gradients) +
                        p.slots * (p.strip + p.turned);
-    return (size_t)round_up(p.slots, ALIGNMENT) + (size_t)elements * sizeof(float);
+    return cr_slots_size(p.slots) + (size_t)elements * sizeof(float);
 }
 
 /* ---- running ---- */
 
 typedef struct run {
     plan plan;
-    atomic_flag *busy; /* by slot */
+    cr_slots slots;
     float *sums, *tiles, *strips, *weight;
     /* The block that is computed in parallel. */
     cr_winograd_scratch shared;
     int64_t first, last;
 } run;
-
-static int64_t take_slot(const run *r)
-{
-    int64_t slot = 0;
-    while (atomic_flag_test_and_set_explicit(&r->busy[slot], memory_order_acquire))
-        slot = slot + 1 < r->plan.slots ? slot + 1 : 0;
-    return slot;
-}
-
-static void release_slot(const run *r, int64_t slot)
-{
-    atomic_flag_clear_explicit(&r->busy[slot], memory_order_release);
-}
 
 /* The scratch for a block of so many tile rows, with the tiles of set `set`, and the strips of a
  * slot. */
@@ -187,7 +150,7 @@ static void run_splits(int64_t begin, int64_t end, void *context)
 {
     const run *r = context;
     const plan *p = &r->plan;
-    int64_t slot = take_slot(r);
+    int64_t slot = cr_slot_take(&r->slots);
     for (int64_t split = begin; split < end; split++) {
         int64_t last_block = CR_MIN((split + 1) * p->split_blocks, p->blocks);
         for (int64_t block = split * p->split_blocks; block < last_block; block++) {
@@ -200,17 +163,17 @@ static void run_splits(int64_t begin, int64_t end, void *context)
                                      block > split * p->split_blocks, r->sums + split * p->sums);
         }
     }
-    release_slot(r, slot);
+    cr_slot_release(&r->slots, slot);
 }
 
 static void transform_shared(int64_t begin, int64_t end, void *context)
 {
     const run *r = context;
-    int64_t slot = take_slot(r);
+    int64_t slot = cr_slot_take(&r->slots);
     cr_winograd_scratch s = scratch_of(r, 0, slot, r->last - r->first);
     for (int64_t i = begin; i < end; i++)
         transform(&r->plan, &s, r->first, r->last, i);
-    release_slot(r, slot);
+    cr_slot_release(&r->slots, slot);
 }
 
 static void multiply_shared(int64_t begin, int64_t end, void *context)
@@ -249,10 +212,8 @@ void cr_winograd_weight_run(const cr_conv *conv, const float *input, const float
 {
     run r = { .plan = make_plan(conv), .weight = weight };
     plan *p = &r.plan;
-    r.busy = workspace;
-    for (int64_t i = 0; i < p->slots; i++)
-        atomic_flag_clear_explicit(&r.busy[i], memory_order_relaxed);
-    r.sums = (float *)((char *)workspace + round_up(p->slots, ALIGNMENT));
+    r.slots = cr_slots_make(workspace, p->slots);
+    r.sums = (float *)((char *)workspace + cr_slots_size(p->slots));
     r.tiles = r.sums + p->splits * p->sums;
     r.strips = r.tiles + tile_sets(p) * (p->inputs + p->gradients);
     p->w.input.input = input;

@@ -10,9 +10,6 @@
  * any free slot, which changes no result. */
 #include "kernels/gemm/gemm.h"
 
-#include <stdatomic.h>
-#include <string.h>
-
 #define ALIGNMENT        64
 #define TILE_MAX         (14 * 32)  /* elements of the largest tile, any type */
 #define MACS_PER_TASK    (3 << 20)  /* less is not worth packing twice */
@@ -42,19 +39,7 @@ cr_isa cr_gemm_isa(void)
 
 const cr_gemm_kernels *cr_gemm_kernels_of(cr_gemm_type type)
 {
-    switch (cr_gemm_isa()) {
-#ifdef CR_HAVE_AVX512
-    case CR_ISA_AVX512:
-    case CR_ISA_AVX512_BF16:
-        return &cr_gemm_kernels_avx512[type];
-#endif
-#ifdef CR_HAVE_AVX2
-    case CR_ISA_AVX2:
-        return &cr_gemm_kernels_avx2[type];
-#endif
-    default:
-        return &cr_gemm_kernels_portable[type];
-    }
+    return &(*CR_KERNELS_IN_USE(cr_gemm_kernels))[type];
 }
 
 /* ---- the plan ---- */
@@ -76,14 +61,9 @@ typedef struct plan {
     size_t slot_a, slot_b, shared, partial, flags;
 } plan;
 
-static int64_t round_up(int64_t value, int64_t unit)
-{
-    return CR_DIV_UP(value, unit) * unit;
-}
-
 static size_t align_size(int64_t bytes)
 {
-    return (size_t)round_up(bytes, ALIGNMENT);
+    return (size_t)CR_ROUND_UP(bytes, ALIGNMENT);
 }
 
 static int64_t cache_size(int level, int64_t otherwise)
@@ -96,7 +76,7 @@ static int64_t cache_size(int level, int64_t otherwise)
 static int64_t even_block(int64_t n, int64_t most, int64_t unit)
 {
     most = CR_MAX(most / unit * unit, unit);
-    return round_up(CR_DIV_UP(n, CR_DIV_UP(n, most)), unit);
+    return CR_ROUND_UP(CR_DIV_UP(n, CR_DIV_UP(n, most)), unit);
 }
 
 static void plan_blocks(plan *p, const cr_gemm *g)
@@ -115,7 +95,7 @@ static void plan_blocks(plan *p, const cr_gemm *g)
     p->share_a = p->batch == 1 && g->n > p->n_block / 2 && macs >= SHARE_MIN_MACS &&
                  g->m * g->k <= SHARE_MAX;
     if (p->share_a)
-        p->m_block = round_up(g->m, p->panel_rows);
+        p->m_block = CR_ROUND_UP(g->m, p->panel_rows);
 
     int64_t tasks = p->batch * CR_DIV_UP(g->m, p->m_block) * CR_DIV_UP(g->n, p->n_block);
     p->splits = 1;
@@ -162,18 +142,18 @@ static plan make_plan(const cr_gemm *g)
         return p;
     plan_blocks(&p, g);
     int64_t element = p.kernels->element;
-    p.split_k = round_up(CR_DIV_UP(g->k, p.splits), p.splits > 1 ? p.k_block : 1);
+    p.split_k = CR_ROUND_UP(CR_DIV_UP(g->k, p.splits), p.splits > 1 ? p.k_block : 1);
     p.splits = CR_DIV_UP(g->k, p.split_k);
     p.direct_a =
         !p.share_a && is_direct_operand(&g->a, g->k, p.n_block <= 4 * p.kernels->tile_columns);
     p.direct_b = is_direct_operand(&g->b, g->k, p.m_block <= 4 * p.panel_rows);
-    p.sum_stride = round_up(g->n, p.kernels->tile_columns);
-    p.slots = cr_num_threads();
+    p.sum_stride = CR_ROUND_UP(g->n, p.kernels->tile_columns);
+    p.slots = cr_slots_wanted();
     p.slot_a = p.share_a ? 0 : align_size(p.m_block * p.k_block * element);
     p.slot_b = align_size(p.n_block * p.k_block * element);
     p.shared = p.share_a ? align_size(g->m * g->k * element) : 0;
     p.partial = p.splits > 1 ? align_size(g->m * p.sum_stride * element) : 0;
-    p.flags = align_size(p.slots);
+    p.flags = cr_slots_size(p.slots);
     return p;
 }
 
@@ -209,28 +189,11 @@ size_t cr_gemm_workspace(const cr_gemm *product)
 typedef struct run {
     const cr_gemm *product;
     plan plan;
-    atomic_flag *busy; /* by slot */
-    char *slots;
+    cr_slots slots;
+    char *slot_memory;
     char *shared;
     char *partial;
 } run;
-
-/* The slot that this thread used last, where its cache is warm. */
-static CR_THREAD_LOCAL int64_t last_slot;
-
-static int64_t take_slot(const run *r)
-{
-    int64_t slot = last_slot < r->plan.slots ? last_slot : 0;
-    while (atomic_flag_test_and_set_explicit(&r->busy[slot], memory_order_acquire))
-        slot = slot + 1 < r->plan.slots ? slot + 1 : 0;
-    last_slot = slot;
-    return slot;
-}
-
-static void release_slot(const run *r, int64_t slot)
-{
-    atomic_flag_clear_explicit(&r->busy[slot], memory_order_release);
-}
 
 static void pack_panel(const run *r, const cr_gemm_operand *operand, int64_t batch, int64_t first,
                        int64_t count, int64_t width, int64_t k_first, int64_t k_count, void *panel)
@@ -463,7 +426,7 @@ static void run_tasks(int64_t begin, int64_t end, void *context)
 {
     const run *r = context;
     const plan *p = &r->plan;
-    int64_t slot = take_slot(r);
+    int64_t slot = cr_slot_take(&r->slots);
     for (int64_t index = begin; index < end; index++) {
         int64_t rest = index;
         int64_t n = rest % p->n_blocks;
@@ -476,10 +439,10 @@ static void run_tasks(int64_t begin, int64_t end, void *context)
                    .m_last = CR_MIN((m + 1) * p->m_block, r->product->m),
                    .n_first = n * p->n_block,
                    .n_last = CR_MIN((n + 1) * p->n_block, r->product->n),
-                   .slot = r->slots + (size_t)slot * (p->slot_a + p->slot_b) };
+                   .slot = r->slot_memory + (size_t)slot * (p->slot_a + p->slot_b) };
         run_task(r, &t);
     }
-    release_slot(r, slot);
+    cr_slot_release(&r->slots, slot);
 }
 
 /* Adds the partial sums of rows [begin, end), counted through the batch, in the order of k. */
@@ -540,11 +503,9 @@ static void run_blocks(run *r, void *workspace)
     const plan *p = &r->plan;
     const cr_gemm *g = r->product;
     char *at = workspace;
-    r->busy = (atomic_flag *)at;
-    for (int64_t i = 0; i < p->slots; i++)
-        atomic_flag_clear_explicit(&r->busy[i], memory_order_relaxed);
-    r->slots = at + p->flags;
-    r->shared = r->slots + (size_t)p->slots * (p->slot_a + p->slot_b);
+    r->slots = cr_slots_make(at, p->slots);
+    r->slot_memory = at + p->flags;
+    r->shared = r->slot_memory + (size_t)p->slots * (p->slot_a + p->slot_b);
     r->partial = r->shared + p->shared;
     if (p->share_a) {
         int64_t panels = CR_DIV_UP(g->m, p->panel_rows);
@@ -567,7 +528,7 @@ void cr_gemm_run(const cr_gemm *product, void *workspace)
         cr_parallel_for(r.plan.batch * g.m, CR_MAX((1 << 16) / g.n, 1), run_empty, &r);
     } else if (r.plan.few_rows) {
         int64_t chunk = CR_MAX(FEW_ROWS_MACS / (g.m * g.k), 16);
-        cr_parallel_for(r.plan.batch * g.n, round_up(chunk, 16), run_few_rows, &r);
+        cr_parallel_for(r.plan.batch * g.n, CR_ROUND_UP(chunk, 16), run_few_rows, &r);
     } else {
         run_blocks(&r, workspace);
     }

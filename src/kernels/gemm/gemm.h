@@ -12,7 +12,11 @@
 #ifndef CR_GEMM_H
 #define CR_GEMM_H
 
+#include <stdatomic.h>
+
 #include "base/base.h"
+
+#define CR_ROUND_UP(value, unit) (CR_DIV_UP(value, unit) * (unit))
 
 typedef enum cr_gemm_type { CR_GEMM_F32, CR_GEMM_F64, CR_GEMM_TYPE_COUNT } cr_gemm_type;
 
@@ -104,6 +108,20 @@ void cr_gemm_i16(const cr_gemm_integer *product);
 void cr_gemm_i8(const cr_gemm_integer *product);
 void cr_gemm_u8(const cr_gemm_integer *product);
 
+/* ---- slots: pieces of a workspace that running tasks have to themselves (slots.c) ---- */
+
+typedef struct cr_slots {
+    atomic_flag *busy;
+    int64_t count;
+} cr_slots;
+
+/* How many the calling thread's loops need, and the bytes of their flags, a multiple of 64. */
+int64_t cr_slots_wanted(void);
+size_t cr_slots_size(int64_t count);
+cr_slots cr_slots_make(void *memory, int64_t count);
+int64_t cr_slot_take(const cr_slots *slots);
+void cr_slot_release(const cr_slots *slots, int64_t slot);
+
 /* ---- what the engine and the files of one instruction set share ---- */
 
 /* A tile of sums on its way to C: C = act(alpha * sum + C + bias + residual). */
@@ -156,5 +174,15 @@ const cr_gemm_kernels *cr_gemm_kernels_of(cr_gemm_type type);
  * (CR_ISA_COUNT restores the default; not while another thread computes). */
 cr_isa cr_gemm_isa(void);
 void cr_gemm_use_isa(cr_isa isa);
+
+/* Of the tables name_portable, name_avx2 and name_avx512, a pointer to that in use. */
+#ifdef CR_HAVE_AVX512
+#define CR_KERNELS_IN_USE(name)                                                                    \
+    (cr_gemm_isa() >= CR_ISA_AVX512 ? &name##_avx512                                               \
+     : cr_gemm_isa() == CR_ISA_AVX2 ? &name##_avx2                                                 \
+                                    : &name##_portable)
+#else
+#define CR_KERNELS_IN_USE(name) (&name##_portable)
+#endif
 
 #endif

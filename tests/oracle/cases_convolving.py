@@ -24,7 +24,9 @@ case("conv2d", defaults(F.conv2d),
      sample(real(2, 4, 8, 7), real(8, 1, 3, 3), real(8), stride=(2,), padding=(1,), groups=4),
      sample(real(3, 7, 7), real(5, 3, 1, 1), stride=(2,)),
      sample(real(1, 2, 5, 5), real(3, 2, 5, 5), real(3)),
-     sample(real(4, 8, 20, 20), real(16, 8, 3, 3), real(16), padding=(1,)))
+     sample(real(4, 8, 20, 20), real(16, 8, 3, 3), real(16), padding=(1,)),
+     sample(real(2, 24, 15, 14), real(40, 24, 3, 3), real(40), padding=(1,)),
+     sample(real(2, 24, 15, 14), real(40, 24, 3, 3), real(40), padding=(1,), stride=(2,)))
 case("conv3d", defaults(F.conv3d),
      sample(real(2, 2, 4, 5, 6), real(3, 2, 2, 3, 3), real(3), padding=(1,)),
      sample(real(1, 4, 5, 5, 5), real(4, 2, 3, 2, 1), stride=(2, 1, 2), groups=2))

@@ -137,15 +137,21 @@ static bool gradient_wanted(const cr_op *op, cr_inputs inputs)
     return false;
 }
 
+static cr_tensor *make_output(const struct invocation *run, const cr_tensor_spec *spec)
+{
+    size_t bytes;
+    if (!(run->op->flags & CR_OP_VIEW))
+        return tensor_new(run->device, spec->dtype, &spec->shape);
+    if (shape_check(&spec->shape, spec->dtype, &bytes) != CR_OK)
+        return NULL;
+    return tensor_view(run->inputs.at[0], spec->dtype, &spec->shape, spec->stride.dim,
+                       spec->offset);
+}
+
 static cr_status allocate_outputs(struct invocation *run)
 {
     for (int i = 0; i < run->output_count; i++) {
-        cr_tensor_spec *spec = &run->inferred.outputs[i];
-        if (run->op->flags & CR_OP_VIEW)
-            run->outputs[i] = tensor_view(run->inputs.at[0], spec->dtype, &spec->shape,
-                                          spec->stride.dim, spec->offset);
-        else
-            run->outputs[i] = tensor_new(run->device, spec->dtype, &spec->shape);
+        run->outputs[i] = make_output(run, &run->inferred.outputs[i]);
         if (!run->outputs[i])
             return cr_error_status();
     }

@@ -75,6 +75,11 @@ static cr_status collect_indices(struct access *a, const cr_tensor *x, cr_tensor
                                  const cr_shape *dims)
 {
     for (int i = 0; i < dims->ndim; i++) {
+        if (dims->dim[i] < 0 || dims->dim[i] >= x->shape.ndim)
+            return cr_error_set(CR_ERROR_ARGUMENT,
+                                "%s: dimension %lld is not one of the %d of x (they count from 0 "
+                                "here)",
+                                a->name, (long long)dims->dim[i], x->shape.ndim);
         int dim = (int)dims->dim[i];
         cr_status status = indices[i]->dtype == CR_BOOL ? add_mask(a, x, indices[i], dim)
                                                         : add_index(a, x, indices[i], dim);

@@ -45,13 +45,18 @@ static const cr_attribute weight_table[] = {
 
 /* ---- checks ---- */
 
+/* The most that a stride, a padding or a dilation may be: far above use, and products fit. */
+#define SETTING_MAX (1 << 30)
+
 /* A list of settings with one value for each spatial dimension, none below `least`. */
 static cr_status complete_list(cr_shape *list, int spatial, int64_t otherwise, int64_t least,
                                const char *what)
 {
     if (list->ndim > 1 && list->ndim != spatial)
-        return cr_error_set(CR_ERROR_ARGUMENT, "%s must have 1 or %d values, not %d", what, spatial,
-                            list->ndim);
+        return cr_error_set(CR_ERROR_ARGUMENT,
+                            "%s has %d values, but there must be one, or one for each of the "
+                            "spatial dimensions, which are %d",
+                            what, list->ndim, spatial);
     int64_t first = list->ndim ? list->dim[0] : otherwise;
     for (int d = 0; d < spatial; d++) {
         if (list->ndim <= 1)
@@ -59,6 +64,9 @@ static cr_status complete_list(cr_shape *list, int spatial, int64_t otherwise, i
         if (list->dim[d] < least)
             return cr_error_set(CR_ERROR_ARGUMENT, "%s must be at least %lld, not %lld", what,
                                 (long long)least, (long long)list->dim[d]);
+        if (list->dim[d] > SETTING_MAX)
+            return cr_error_set(CR_ERROR_ARGUMENT, "%s must be at most %d, not %lld", what,
+                                SETTING_MAX, (long long)list->dim[d]);
     }
     list->ndim = spatial;
     return CR_OK;
@@ -68,9 +76,9 @@ static cr_status complete_attributes(struct convolution_attributes *a, int spati
 {
     if (a->groups == 0)
         a->groups = 1;
-    if (a->groups < 0)
-        return cr_error_set(CR_ERROR_ARGUMENT, "groups must be positive, not %lld",
-                            (long long)a->groups);
+    if (a->groups < 0 || a->groups > SETTING_MAX)
+        return cr_error_set(CR_ERROR_ARGUMENT, "groups must be between 1 and %d, not %lld",
+                            SETTING_MAX, (long long)a->groups);
     if (complete_list(&a->stride, spatial, 1, 1, "stride") != CR_OK ||
         complete_list(&a->padding, spatial, 0, 0, "padding") != CR_OK ||
         complete_list(&a->output_padding, spatial, 0, 0, "output_padding") != CR_OK)
@@ -193,7 +201,10 @@ static cr_status convolution_infer(cr_infer_call *call)
     for (int d = 0; d < spatial; d++) {
         int64_t padded = x->shape.dim[first + d] + 2 * a->padding.dim[d];
         int64_t span = kernel_span(a, weight->shape.dim[2 + d], d);
-        if (weight->shape.dim[2 + d] < 1 || span > padded)
+        if (weight->shape.dim[2 + d] < 1)
+            return cr_error_set(CR_ERROR_SHAPE,
+                                "the kernel has no elements along spatial dimension %d", d);
+        if (span > padded)
             return cr_error_set(CR_ERROR_SHAPE,
                                 "the kernel spans %lld along spatial dimension %d, the padded x "
                                 "only %lld",

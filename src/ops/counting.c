@@ -126,7 +126,7 @@ static void search_forward(const cr_call *call)
 
 /* Compares in double, or in int64 if all are integers. */
 static const cr_op search_kernel_op = {
-    .name = "searchsorted_wide",
+    .name = "_searchsorted",
     .summary = "searchsorted of tensors that are both float64 or both int64",
     .input_names = "sorted values",
     .attributes = search_table,

@@ -95,7 +95,7 @@ static cr_status sort_inputs(struct network *net, const cr_compose_call *call)
 {
     const struct network_attributes *attributes = net->attributes;
     int states = !attributes->has_state ? 0 : net->cell == RECURRENT_LSTM ? 2 : 1;
-    if (attributes->num_layers < 1 || attributes->num_layers * net->directions > MAX_LAYERS)
+    if (attributes->num_layers < 1 || attributes->num_layers > MAX_LAYERS / net->directions)
         return cr_error_set(CR_ERROR_ARGUMENT, "%s: %lld layers are not in 1 … %d", net->name,
                             (long long)attributes->num_layers, MAX_LAYERS / net->directions);
     net->count = (int)attributes->num_layers * net->directions;

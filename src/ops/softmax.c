@@ -196,7 +196,7 @@ static const cr_op native_log_softmax_op = {
 static cr_status compose_with(cr_compose_call *call, const cr_op *op)
 {
     cr_tensor *x = call->inputs[0];
-    if (require_floating(x, call->op->name) != CR_OK)
+    if (require_floating(x, "x") != CR_OK)
         return cr_error_status();
     cr_dtype dtype = (cr_dtype)x->dtype;
     cr_tensor *y = cr_apply(op, CR_INPUTS(cr_to_dtype(x, dtype == CR_F64 ? CR_F64 : CR_F32)),

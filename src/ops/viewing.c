@@ -28,8 +28,9 @@ static cr_status complete_shape(const cr_tensor *x, cr_shape *shape)
         else if (shape->dim[i] < 0)
             return cr_error_set(CR_ERROR_SHAPE,
                                 "%s may have one size of -1, and no other negative one", text[0]);
-        else
-            known *= shape->dim[i];
+        else if (__builtin_mul_overflow(known, shape->dim[i], &known))
+            return cr_error_set(CR_ERROR_SHAPE, "%s has more elements than memory can hold",
+                                text[0]);
     }
     if (open >= 0 && (known == 0 || count % known))
         return cr_error_set(CR_ERROR_SHAPE, "the %lld elements of shape %s do not divide into %s",

@@ -37,7 +37,7 @@ for right in (False, True):
          sample(real(3, 4), LEVELS, right=right),
          dtypes=(torch.float32, torch.float64, torch.int64), native=True, gradient=False,
          empty=False, zero_dim=False, layouts=("contiguous", "transposed"))
-case("searchsorted_wide", searchsorted,
+case("_searchsorted", searchsorted,
      sample(LEVELS, exactly([math.nan, 2.0, -math.inf], grad=False), right=False),
      dtypes=(torch.float64,), gradient=False, empty=False, zero_dim=False,
      layouts=("contiguous",))

@@ -38,6 +38,9 @@ static int64_t padding_limit(int mode, int64_t n)
     }
 }
 
+/* The most that a side may grow or shrink by; more is a mistake, and sums fit. */
+#define PAD_MAX ((int64_t)1 << 48)
+
 static cr_status check_side(int mode, int64_t amount, int64_t n, int dim)
 {
     static const char *const words[] = { "constant", "reflect", "replicate", "circular" };
@@ -87,8 +90,10 @@ static cr_status pad_infer(cr_infer_call *call)
         if (check_side(attributes->mode, before, n, d) != CR_OK ||
             check_side(attributes->mode, after, n, d) != CR_OK)
             return cr_error_status();
-        if (before > INT64_MAX / 4 || after > INT64_MAX / 4 || n + before + after < 0)
-            return cr_error_set(CR_ERROR_SHAPE, "dimension %d of size %lld and (%lld, %lld)", d,
+        if (before > PAD_MAX || before < -PAD_MAX || after > PAD_MAX || after < -PAD_MAX ||
+            n + before + after < 0)
+            return cr_error_set(CR_ERROR_SHAPE,
+                                "dimension %d of size %lld cannot be padded by (%lld, %lld)", d,
                                 (long long)n, (long long)before, (long long)after);
         out->shape.dim[d] = n + before + after;
     }

@@ -64,6 +64,16 @@ static double activated(double x, const cr_epilogue *e)
         return x < 0 ? x * (double)e->slope : x;
     case CR_ACTIVATION_HARDSWISH:
         return x * fmin(fmax(x + 3, 0), 6) / 6;
+    case CR_ACTIVATION_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case CR_ACTIVATION_TANH:
+        return tanh(x);
+    case CR_ACTIVATION_SILU:
+        return x / (1 + exp(-x));
+    case CR_ACTIVATION_GELU:
+        return x * (1 + erf(x / sqrt(2))) / 2;
+    case CR_ACTIVATION_GELU_TANH:
+        return x * (1 + tanh(sqrt(2 / 3.14159265358979323846) * (x + 0.044715 * x * x * x))) / 2;
     default:
         return x;
     }

@@ -27,6 +27,11 @@ typedef enum cr_activation {
     CR_ACTIVATION_RELU6,
     CR_ACTIVATION_LEAKY_RELU,
     CR_ACTIVATION_HARDSWISH,
+    CR_ACTIVATION_SIGMOID,
+    CR_ACTIVATION_TANH,
+    CR_ACTIVATION_SILU,
+    CR_ACTIVATION_GELU, /* exact: by the error function */
+    CR_ACTIVATION_GELU_TANH,
     CR_ACTIVATION_COUNT
 } cr_activation;
 

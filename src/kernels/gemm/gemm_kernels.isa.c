@@ -1,6 +1,9 @@
 /* The kernels of the matrix product for one instruction set: the template for each element type
  * with the tile that suits the registers. A tile must leave two registers for B and one for the
  * broadcast of A, and be large enough that the adders, not the loads, are the limit. */
+#include <math.h>
+
+#include "kernels/elementwise/fastmath.h"
 #include "kernels/gemm/gemm.h"
 
 #if defined(__AVX512F__)
@@ -18,6 +21,9 @@
 #endif
 
 #define REAL         float
+#define SIGMOID(x)   fast_sigmoid(x)
+#define TANH(x)      fast_tanh(x)
+#define ERF(x)       fast_erf(x)
 #define LANES_LOG    (VECTOR_LOG - 2)
 #define TYPE         f32
 #define TILE_ROWS    ROWS
@@ -25,6 +31,9 @@
 #include "kernels/gemm/gemm_tile.inc"
 
 #define REAL         double
+#define SIGMOID(x)   (1 / (1 + exp(-(x))))
+#define TANH(x)      tanh(x)
+#define ERF(x)       erf(x)
 #define LANES_LOG    (VECTOR_LOG - 3)
 #define TYPE         f64
 #define TILE_ROWS    ROWS

@@ -28,6 +28,10 @@ cr_tensor *cr_mlp(cr_scope at, cr_tensor *x, cr_model_settings settings);
  * pooling, for 28×28 and larger. Names: conv1, conv2, fc1, fc2, fc3. */
 cr_tensor *cr_lenet5(cr_scope at, cr_tensor *x, cr_model_settings settings);
 
+/* Two 3×3 convolutions (32 and 64 channels), max pooling and two linear layers: the net of many an
+ * introduction. Names: conv1, conv2, fc1, fc2. */
+cr_tensor *cr_small_cnn(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
 /* A small convolutional net for 28 to 96 pixels: three stages of 3×3 convolutions with batch norm,
  * each ended by max pooling, then dropout and a linear layer. Names: stage1.conv1 …, fc. */
 cr_tensor *cr_convnet(cr_scope at, cr_tensor *x, cr_model_settings settings);

@@ -65,10 +65,10 @@ typedef struct cr_train_settings {
     cr_transform_list augment; /* before the classifier's own transforms */
     uint64_t seed;
     int workers;
-    int64_t early_stopping;      /* epochs without a better validation accuracy; 0: never */
-    cr_dtype autocast;           /* CR_F32: off */
-    bool balanced;               /* samples drawn so that classes come equally often */
-    int64_t samples_per_epoch;   /* 0: as many as the set has */
+    int64_t early_stopping;    /* epochs without a better validation accuracy; 0: never */
+    cr_dtype autocast;         /* CR_F32: off */
+    bool balanced;             /* samples drawn so that classes come equally often */
+    int64_t samples_per_epoch; /* 0: as many as the set has */
 } cr_train_settings;
 
 /* 10 epochs of batches of 128, AdamW at 1e-3, a cosine schedule; workers 2. */

@@ -1,0 +1,27 @@
+/* Cresset: everything that libcresset offers. Charts and the report of a run (cresset/plot.h,
+ * cresset/report.h) are in a component of their own, which needs cairo. */
+#ifndef CRESSET_CRESSET_H
+#define CRESSET_CRESSET_H
+
+#include "cresset/autograd.h"
+#include "cresset/classifier.h"
+#include "cresset/data.h"
+#include "cresset/error.h"
+#include "cresset/file.h"
+#include "cresset/idx.h"
+#include "cresset/memory.h"
+#include "cresset/metrics.h"
+#include "cresset/models.h"
+#include "cresset/nn.h"
+#include "cresset/ops.h"
+#include "cresset/optim.h"
+#include "cresset/random.h"
+#include "cresset/safetensors.h"
+#include "cresset/state_dict.h"
+#include "cresset/system.h"
+#include "cresset/tensor.h"
+#include "cresset/text.h"
+#include "cresset/thread.h"
+#include "cresset/train.h"
+
+#endif

@@ -1,0 +1,104 @@
+/* Residual nets: He et al., "Deep residual learning for image recognition", 2015, as torchvision
+ * builds them (the stride of a bottleneck is in its 3×3 convolution). */
+#include "cresset/models.h"
+#include "cresset/ops.h"
+
+/* How blocks of the two kinds are made: (N, C, H, W) → (N, expansion · width, H/stride, W/stride).
+ */
+typedef cr_tensor *(*block_function)(cr_scope at, cr_tensor *x, int64_t width, int64_t stride);
+
+static cr_tensor *shortcut(cr_scope at, cr_tensor *x, int64_t out, int64_t stride)
+{
+    if (stride == 1 && cr_dim(x, 1) == out)
+        return x;
+    x = cr_conv2d(at, "downsample.0", x, .out = out, .kernel = 1, .stride = stride,
+                  .no_bias = true);
+    return cr_batch_norm(at, "downsample.1", x);
+}
+
+static cr_tensor *basic_block(cr_scope at, cr_tensor *x, int64_t width, int64_t stride)
+{
+    cr_tensor *y = cr_conv2d(at, "conv1", x, .out = width, .kernel = 3, .stride = stride,
+                             .padding = 1, .no_bias = true);
+    y = cr_batch_norm(at, "bn1", y, .relu = true);
+    y = cr_conv2d(at, "conv2", y, .out = width, .kernel = 3, .padding = 1, .no_bias = true);
+    return cr_batch_norm(at, "bn2", y, .residual = shortcut(at, x, width, stride), .relu = true);
+}
+
+static cr_tensor *bottleneck(cr_scope at, cr_tensor *x, int64_t width, int64_t stride)
+{
+    cr_tensor *y = cr_conv2d(at, "conv1", x, .out = width, .kernel = 1, .no_bias = true);
+    y = cr_batch_norm(at, "bn1", y, .relu = true);
+    y = cr_conv2d(at, "conv2", y, .out = width, .kernel = 3, .stride = stride, .padding = 1,
+                  .no_bias = true);
+    y = cr_batch_norm(at, "bn2", y, .relu = true);
+    y = cr_conv2d(at, "conv3", y, .out = 4 * width, .kernel = 1, .no_bias = true);
+    return cr_batch_norm(at, "bn3", y, .residual = shortcut(at, x, 4 * width, stride),
+                         .relu = true);
+}
+
+/* A stage opens a frame for each block, so that only what backward needs outlives it. */
+static cr_tensor *stage(cr_scope at, cr_tensor *x, block_function block, int64_t width, int count,
+                        int64_t stride)
+{
+    for (int i = 0; i < count; i++) {
+        cr_frame frame = cr_frame_begin();
+        x = block(cr_at_format(at, "%d", i), x, width, i == 0 ? stride : 1);
+        x = cr_frame_end_with(frame, x);
+    }
+    return x;
+}
+
+static cr_tensor *stem(cr_scope at, cr_tensor *x, bool is_small)
+{
+    cr_frame frame = cr_frame_begin();
+    if (is_small)
+        x = cr_conv2d(at, "conv1", x, .out = 64, .kernel = 3, .padding = 1, .no_bias = true);
+    else
+        x = cr_conv2d(at, "conv1", x, .out = 64, .kernel = 7, .stride = 2, .padding = 3,
+                      .no_bias = true);
+    x = cr_batch_norm(at, "bn1", x, .relu = true);
+    if (!is_small)
+        x = cr_max_pool2d(x, .kernel = 3, .stride = 2, .padding = 1);
+    return cr_frame_end_with(frame, x);
+}
+
+/* torchvision's initialisation where it is not the layers' own. */
+static void init_rules(cr_scope at, const char *last_norm)
+{
+    cr_model_init_rule(at.model, "*conv?.weight", (cr_init){ CR_INIT_KAIMING_NORMAL, 0, 1 });
+    cr_model_init_rule(at.model, "*downsample.0.weight", (cr_init){ CR_INIT_KAIMING_NORMAL, 0, 1 });
+    if (last_norm)
+        cr_model_init_rule(at.model, last_norm, (cr_init){ CR_INIT_ZEROS, 0, 0 });
+}
+
+static cr_tensor *resnet(cr_scope at, cr_tensor *x, cr_model_settings settings,
+                         block_function block, const int counts[4])
+{
+    static const char *const names[4] = { "layer1", "layer2", "layer3", "layer4" };
+    if (!cr_model_tensor_count(at.model))
+        init_rules(at, !settings.zero_init_residual ? NULL
+                       : block == bottleneck        ? "*bn3.weight"
+                                                    : "*bn2.weight");
+    x = stem(at, x, settings.small_stem);
+    for (int i = 0; i < 4; i++)
+        x = stage(cr_at(at, names[i]), x, block, (int64_t)64 << i, counts[i], i == 0 ? 1 : 2);
+    x = cr_flatten(cr_adaptive_avg_pool2d(x, CR_SHAPE(1, 1)), 1, -1);
+    x = cr_dropout(at, x, settings.dropout);
+    return cr_linear(at, "fc", x, .out = settings.classes ? settings.classes : 1000);
+}
+
+cr_tensor *cr_resnet18(cr_scope at, cr_tensor *x, cr_model_settings settings)
+{
+    return resnet(at, x, settings, basic_block, (const int[]){ 2, 2, 2, 2 });
+}
+
+cr_tensor *cr_resnet34(cr_scope at, cr_tensor *x, cr_model_settings settings)
+{
+    return resnet(at, x, settings, basic_block, (const int[]){ 3, 4, 6, 3 });
+}
+
+cr_tensor *cr_resnet50(cr_scope at, cr_tensor *x, cr_model_settings settings)
+{
+    return resnet(at, x, settings, bottleneck, (const int[]){ 3, 4, 6, 3 });
+}

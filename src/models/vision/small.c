@@ -1,0 +1,59 @@
+/* Small nets for small images: a perceptron, LeNet-5 and a plain convolutional net. */
+#include "cresset/models.h"
+#include "cresset/ops.h"
+
+cr_tensor *cr_mlp(cr_scope at, cr_tensor *x, cr_model_settings settings)
+{
+    int64_t hidden = settings.width ? settings.width : 128;
+    x = cr_flatten(x, 1, -1);
+    x = cr_relu(cr_linear(at, "fc1", x, .out = hidden));
+    x = cr_dropout(at, x, settings.dropout);
+    return cr_linear(at, "fc2", x, .out = settings.classes ? settings.classes : 10);
+}
+
+cr_tensor *cr_lenet5(cr_scope at, cr_tensor *x, cr_model_settings settings)
+{
+    x = cr_relu(cr_conv2d(at, "conv1", x, .out = 6, .kernel = 5, .padding = 2));
+    x = cr_max_pool2d(x, .kernel = 2);
+    x = cr_relu(cr_conv2d(at, "conv2", x, .out = 16, .kernel = 5));
+    x = cr_max_pool2d(x, .kernel = 2);
+    x = cr_flatten(x, 1, -1);
+    x = cr_relu(cr_linear(at, "fc1", x, .out = 120));
+    x = cr_relu(cr_linear(at, "fc2", x, .out = 84));
+    x = cr_dropout(at, x, settings.dropout);
+    return cr_linear(at, "fc3", x, .out = settings.classes ? settings.classes : 10);
+}
+
+cr_tensor *cr_small_cnn(cr_scope at, cr_tensor *x, cr_model_settings settings)
+{
+    int64_t width = settings.width ? settings.width : 32;
+    cr_frame frame = cr_frame_begin();
+    x = cr_relu(cr_conv2d(at, "conv1", x, .out = width, .kernel = 3, .padding = 1));
+    x = cr_relu(cr_conv2d(at, "conv2", x, .out = 2 * width, .kernel = 3, .padding = 1));
+    x = cr_frame_end_with(frame, cr_flatten(cr_max_pool2d(x, .kernel = 2), 1, -1));
+    x = cr_relu(cr_linear(at, "fc1", x, .out = 128));
+    x = cr_dropout(at, x, settings.dropout);
+    return cr_linear(at, "fc2", x, .out = settings.classes ? settings.classes : 10);
+}
+
+/* conv → batch norm → relu, twice, in a frame of its own; (N, C, H, W) → (N, width, H/2, W/2). */
+static cr_tensor *stage(cr_scope at, cr_tensor *x, int64_t width)
+{
+    cr_frame frame = cr_frame_begin();
+    x = cr_conv2d(at, "conv1", x, .out = width, .kernel = 3, .padding = 1, .no_bias = true);
+    x = cr_batch_norm(at, "bn1", x, .relu = true);
+    x = cr_conv2d(at, "conv2", x, .out = width, .kernel = 3, .padding = 1, .no_bias = true);
+    x = cr_batch_norm(at, "bn2", x, .relu = true);
+    return cr_frame_end_with(frame, cr_max_pool2d(x, .kernel = 2));
+}
+
+cr_tensor *cr_convnet(cr_scope at, cr_tensor *x, cr_model_settings settings)
+{
+    int64_t width = settings.width ? settings.width : 32;
+    x = stage(cr_at(at, "stage1"), x, width);
+    x = stage(cr_at(at, "stage2"), x, 2 * width);
+    x = stage(cr_at(at, "stage3"), x, 4 * width);
+    x = cr_flatten(cr_adaptive_avg_pool2d(x, CR_SHAPE(1, 1)), 1, -1);
+    x = cr_dropout(at, x, settings.dropout);
+    return cr_linear(at, "fc", x, .out = settings.classes ? settings.classes : 10);
+}

@@ -1,0 +1,302 @@
+/* Classifiers as they are kept in files: weights, and a description in the metadata. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cresset/autograd.h"
+#include "cresset/classifier.h"
+#include "cresset/file.h"
+#include "cresset/memory.h"
+#include "cresset/ops.h"
+#include "cresset/state_dict.h"
+
+#define DESCRIPTION_KEY    "cresset"
+#define DESCRIPTION_FORMAT 1
+#define MAX_CLASSES        1000000
+
+void cr_classifier_free(cr_classifier *classifier)
+{
+    if (!classifier)
+        return;
+    for (int i = 0; i < classifier->class_count && classifier->class_names; i++)
+        cr_free(classifier->class_names[i]);
+    cr_free(classifier->class_names);
+    cr_model_free(classifier->model);
+    cr_free(classifier);
+}
+
+/* Makes the model and its parameters, for one sample's shape. */
+static cr_status build(cr_classifier *classifier, uint64_t seed)
+{
+    classifier->model = cr_model_new(.seed = seed);
+    if (!classifier->model)
+        return cr_error_status();
+    cr_shape batch = { .ndim = classifier->input.ndim + 1, .dim = { 2 } };
+    for (int d = 0; d < classifier->input.ndim; d++)
+        batch.dim[d + 1] = classifier->input.dim[d];
+    return cr_model_build(classifier->model, cr_run_architecture, &classifier->bound, batch, CR_F32,
+                          NULL);
+}
+
+static cr_status name_classes(cr_classifier *classifier, int count)
+{
+    classifier->class_names = cr_alloc_zeroed((size_t)count, sizeof(char *));
+    if (!classifier->class_names)
+        return CR_ERROR_MEMORY;
+    classifier->class_count = count;
+    return CR_OK;
+}
+
+static cr_status adopt_data(cr_classifier *classifier, cr_dataset *data)
+{
+    int count = cr_dataset_class_count(data);
+    classifier->input = cr_dataset_sample_shape(data);
+    if (count < 2)
+        return cr_error_set(CR_ERROR_ARGUMENT, "%s has %d classes; a classifier needs at least 2",
+                            cr_dataset_name(data), count);
+    if (classifier->input.ndim != 3)
+        return cr_error_set(
+            CR_ERROR_SHAPE,
+            "%s has samples of %d dimensions; a classifier needs pictures (channels, "
+            "height, width)",
+            cr_dataset_name(data), classifier->input.ndim);
+    if (name_classes(classifier, count) != CR_OK)
+        return CR_ERROR_MEMORY;
+    for (int i = 0; i < count; i++) {
+        classifier->class_names[i] = cr_string_copy(cr_dataset_class_name(data, i));
+        if (!classifier->class_names[i])
+            return CR_ERROR_MEMORY;
+    }
+    cr_dataset_statistics statistics;
+    if (cr_dataset_measure(data, &statistics) != CR_OK)
+        return cr_error_status();
+    /* A channel that never changes is left at its scale. */
+    for (int c = 0; c < statistics.channel_count; c++) {
+        if (statistics.channel_deviations[c] == 0)
+            statistics.channel_deviations[c] = 1;
+    }
+    cr_status status =
+        cr_transform_add_normalize(&classifier->transforms, statistics.channel_means,
+                                   statistics.channel_deviations, statistics.channel_count);
+    cr_dataset_statistics_free(&statistics);
+    return status;
+}
+
+cr_classifier *cr_classifier_new(const char *architecture, cr_model_settings settings,
+                                 cr_dataset *data, uint64_t seed)
+{
+    if (cr_failed())
+        return NULL;
+    const cr_architecture *found = cr_architecture_find(architecture);
+    cr_classifier *classifier = found ? cr_alloc_zeroed(1, sizeof(cr_classifier)) : NULL;
+    if (!classifier)
+        return NULL;
+    settings.classes = cr_dataset_class_count(data);
+    classifier->bound = (cr_bound_architecture){ found, settings };
+    if (adopt_data(classifier, data) != CR_OK || build(classifier, seed) != CR_OK) {
+        cr_classifier_free(classifier);
+        return NULL;
+    }
+    return classifier;
+}
+
+cr_tensor *cr_classifier_forward(const cr_classifier *classifier, cr_tensor *samples)
+{
+    return cr_run_architecture(cr_root(classifier->model), samples, &classifier->bound);
+}
+
+/* ---- description ---- */
+
+static json_t *settings_json(const cr_model_settings *settings)
+{
+    return json_pack("{s:I, s:b, s:f, s:I, s:b}", "classes", (json_int_t)settings->classes,
+                     "small_stem", (int)settings->small_stem, "dropout", settings->dropout, "width",
+                     (json_int_t)settings->width, "zero_init_residual",
+                     (int)settings->zero_init_residual);
+}
+
+char *cr_classifier_describe(const cr_classifier *classifier)
+{
+    cr_text transforms = { 0 };
+    cr_transform_print(&classifier->transforms, &transforms);
+    json_t *names = json_array();
+    json_t *input = json_array();
+    for (int i = 0; i < classifier->class_count; i++)
+        json_array_append_new(names, json_string(classifier->class_names[i]));
+    for (int d = 0; d < classifier->input.ndim; d++)
+        json_array_append_new(input, json_integer((json_int_t)classifier->input.dim[d]));
+    json_t *root =
+        json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:s}", "format", DESCRIPTION_FORMAT, "task",
+                  "classification", "architecture", classifier->bound.architecture->name,
+                  "settings", settings_json(&classifier->bound.settings), "input", input, "classes",
+                  names, "transforms", transforms.data ? transforms.data : "");
+    cr_text_free(&transforms);
+    char *dumped = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    json_decref(root);
+    char *text = dumped ? cr_string_copy(dumped) : NULL;
+    free(dumped);
+    if (!text)
+        cr_error_set(CR_ERROR_MEMORY, "out of memory for the description of the classifier");
+    return text;
+}
+
+cr_status cr_classifier_save(const cr_classifier *classifier, const char *path)
+{
+    char *description = cr_classifier_describe(classifier);
+    if (!description)
+        return cr_error_status();
+    cr_string_pair metadata = { DESCRIPTION_KEY, description };
+    cr_status status = cr_model_save(classifier->model, path, &metadata, 1);
+    cr_free(description);
+    return status;
+}
+
+/* ---- loading ---- */
+
+static cr_status refuse(const char *path, const char *what)
+{
+    return cr_error_set(CR_ERROR_FORMAT,
+                        "%s: %s; it was not written by Cresset as a classifier, or is damaged",
+                        path, what);
+}
+
+static cr_status read_names(cr_classifier *classifier, const json_t *names, const char *path)
+{
+    size_t count = json_array_size(names);
+    if (count < 1 || count > MAX_CLASSES)
+        return refuse(path, "its list of classes is missing");
+    if (name_classes(classifier, (int)count) != CR_OK)
+        return CR_ERROR_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        const char *name = json_string_value(json_array_get(names, i));
+        if (!name)
+            return refuse(path, "a class has no name");
+        classifier->class_names[i] = cr_string_copy(name);
+        if (!classifier->class_names[i])
+            return CR_ERROR_MEMORY;
+    }
+    return CR_OK;
+}
+
+static cr_status read_input(cr_classifier *classifier, const json_t *input, const char *path)
+{
+    if (json_array_size(input) != 3)
+        return refuse(path, "the shape of its input is missing");
+    classifier->input.ndim = 3;
+    for (int d = 0; d < 3; d++) {
+        json_int_t size = json_integer_value(json_array_get(input, (size_t)d));
+        if (size < 1 || size > 65536)
+            return refuse(path, "the shape of its input is out of range");
+        classifier->input.dim[d] = size;
+    }
+    return CR_OK;
+}
+
+static cr_status read_settings(cr_classifier *classifier, const json_t *settings, const char *path)
+{
+    cr_model_settings *own = &classifier->bound.settings;
+    own->classes = json_integer_value(json_object_get(settings, "classes"));
+    own->width = json_integer_value(json_object_get(settings, "width"));
+    own->dropout = json_number_value(json_object_get(settings, "dropout"));
+    own->small_stem = json_is_true(json_object_get(settings, "small_stem"));
+    own->zero_init_residual = json_is_true(json_object_get(settings, "zero_init_residual"));
+    if (own->classes != classifier->class_count || own->width < 0 || own->width > 65536 ||
+        !(own->dropout >= 0 && own->dropout < 1))
+        return refuse(path, "the settings of its architecture are out of range");
+    return CR_OK;
+}
+
+static cr_status read_description(cr_classifier *classifier, const char *text, const char *path)
+{
+    json_error_t where;
+    json_t *root = json_loads(text, 0, &where);
+    if (!root)
+        return refuse(path, "its description is not JSON");
+    cr_status status = CR_OK;
+    const char *name = json_string_value(json_object_get(root, "architecture"));
+    const char *transforms = json_string_value(json_object_get(root, "transforms"));
+    if (json_integer_value(json_object_get(root, "format")) != DESCRIPTION_FORMAT)
+        status = refuse(path, "its description has another format than 1");
+    else if (!name || !transforms)
+        status = refuse(path, "its description lacks the architecture or the transforms");
+    if (status == CR_OK) {
+        classifier->bound.architecture = cr_architecture_find(name);
+        if (!classifier->bound.architecture ||
+            cr_transform_parse(transforms, &classifier->transforms) != CR_OK) {
+            cr_error_prefix("%s", path);
+            status = cr_error_status();
+        }
+    }
+    if (status == CR_OK)
+        status = read_names(classifier, json_object_get(root, "classes"), path);
+    if (status == CR_OK)
+        status = read_input(classifier, json_object_get(root, "input"), path);
+    if (status == CR_OK)
+        status = read_settings(classifier, json_object_get(root, "settings"), path);
+    json_decref(root);
+    return status;
+}
+
+/* Every tensor of the model must be there; others, the optimiser's in the file of a run that goes on,
+ * are passed over. */
+static cr_status read_weights(cr_classifier *classifier, cr_safetensors *file, const char *path)
+{
+    bool was = cr_set_grad_enabled(false);
+    for (int i = 0; i < cr_model_tensor_count(classifier->model) && !cr_failed(); i++) {
+        cr_named_tensor named = cr_model_tensor_at(classifier->model, i);
+        cr_frame frame = cr_frame_begin();
+        cr_tensor *value = cr_safetensors_load(file, named.name);
+        cr_shape have = cr_shape_of(value);
+        cr_shape want = cr_shape_of(named.tensor);
+        if (value && !cr_shape_equal(&have, &want))
+            cr_error_set(CR_ERROR_SHAPE, "%s: %s has another shape than %s has", path, named.name,
+                         classifier->bound.architecture->name);
+        else if (value)
+            cr_copy_(named.tensor, value);
+        cr_frame_end(frame);
+    }
+    cr_set_grad_enabled(was);
+    return cr_error_status();
+}
+
+static cr_status load_from(cr_classifier *classifier, const char *path)
+{
+    cr_safetensors *file = cr_safetensors_open(path);
+    if (!file)
+        return cr_error_status();
+    const char *description = cr_safetensors_metadata(file, DESCRIPTION_KEY);
+    cr_status status = description ? read_description(classifier, description, path)
+                                   : refuse(path, "it has no description");
+    if (status == CR_OK)
+        status = build(classifier, 0);
+    if (status == CR_OK)
+        status = read_weights(classifier, file, path);
+    cr_safetensors_close(file);
+    return status;
+}
+
+/* The weights file that a path means. */
+static char *weights_path(const char *path)
+{
+    if (!cr_file_is_folder(path))
+        return cr_string_copy(path);
+    char *best = cr_path_join(path, "weights/best.safetensors");
+    if (!best || cr_file_exists(best))
+        return best;
+    cr_free(best);
+    return cr_path_join(path, "weights/last.safetensors");
+}
+
+cr_classifier *cr_classifier_load(const char *path)
+{
+    if (cr_failed())
+        return NULL;
+    char *weights = weights_path(path);
+    cr_classifier *classifier = weights ? cr_alloc_zeroed(1, sizeof(cr_classifier)) : NULL;
+    if (classifier && load_from(classifier, weights) != CR_OK) {
+        cr_classifier_free(classifier);
+        classifier = NULL;
+    }
+    cr_free(weights);
+    return classifier;
+}

@@ -1,0 +1,78 @@
+/* What the files of the training loop share. */
+#ifndef CR_TRAIN_TRAIN_RUN_H
+#define CR_TRAIN_TRAIN_RUN_H
+
+#include "cresset/train.h"
+
+/* Where a run stands: everything that is saved besides weights and optimiser state. */
+struct train_state {
+    cr_loader_state loader;
+    int64_t steps;   /* of the optimiser */
+    double loss_sum; /* of the samples of this epoch so far */
+    int64_t correct;
+    int64_t seen;
+    double seconds; /* spent before this process */
+    cr_plateau plateau;
+    cr_generator generator;
+    double best;
+    int64_t best_epoch; /* from 1; 0: none yet */
+    bool is_over;       /* stopped early, or all epochs done */
+};
+
+struct trainer {
+    cr_classifier *classifier;
+    cr_dataset *train;
+    cr_dataset *validation;
+    cr_train_settings settings;
+    cr_train_run run;
+    cr_train_result *result;
+    cr_optim *optim;
+    cr_average *average; /* with ema_decay */
+    cr_schedule *schedule;
+    cr_sampler *sampler;
+    cr_loader *loader;
+    struct train_state state;
+    int64_t batches; /* of an epoch */
+    double base_lr;
+    double started; /* clock */
+    double saved;   /* clock, of the last save */
+};
+
+/* ---- settings.c ---- */
+
+/* Refuses settings that make no sense. */
+cr_status train_settings_check(const cr_train_settings *settings);
+
+/* The schedule by optimiser steps; NULL with an error on failure. */
+cr_schedule *train_schedule_make(const cr_train_settings *settings, int64_t steps_per_epoch);
+
+/* The settings as JSON, to be freed with cr_free. */
+char *train_settings_json(const cr_train_settings *settings);
+
+/* ---- run_files.c ---- */
+
+/* Makes the run directory and args.json. */
+cr_status run_folder_make(const struct trainer *trainer);
+
+/* A line for log.txt, with the time before it; failures to log are ignored. */
+void run_log(const struct trainer *trainer, const char *format, ...) CR_PRINTF(2, 3);
+
+/* metrics.csv from all epochs so far. */
+cr_status run_write_metrics(const struct trainer *trainer);
+
+/* weights/best.safetensors: the classifier as it is now. */
+cr_status run_save_best(const struct trainer *trainer);
+
+/* weights/last.safetensors: everything that is needed to go on; and back from it. */
+cr_status run_save_last(struct trainer *trainer);
+cr_status run_restore_last(struct trainer *trainer);
+
+/* ---- trainer.c ---- */
+
+/* Adds an epoch to the result. */
+cr_status result_append(cr_train_result *result, cr_train_epoch epoch);
+
+/* Seconds of the whole run, interruptions left out. */
+double trainer_seconds(const struct trainer *trainer);
+
+#endif

@@ -1,0 +1,431 @@
+/* The training loop.
+ *
+ * An epoch is a sequence of batches; `accumulate` of them make a step of the optimiser. After each
+ * step the state is whole: it may be saved, and a run that is started from what was saved does
+ * exactly what the first one would have done. */
+#include <math.h>
+#include <string.h>
+
+#include "cresset/autograd.h"
+#include "cresset/memory.h"
+#include "cresset/ops.h"
+#include "cresset/system.h"
+#include "train/train_run.h"
+
+/* ---- results ---- */
+
+cr_status result_append(cr_train_result *result, cr_train_epoch epoch)
+{
+    cr_train_epoch *epochs =
+        cr_resize(result->epochs, (size_t)result->count + 1, sizeof *result->epochs);
+    if (!epochs)
+        return CR_ERROR_MEMORY;
+    result->epochs = epochs;
+    result->epochs[result->count++] = epoch;
+    return CR_OK;
+}
+
+void cr_train_result_free(cr_train_result *result)
+{
+    cr_free(result->epochs);
+    *result = (cr_train_result){ 0 };
+}
+
+double trainer_seconds(const struct trainer *trainer)
+{
+    return trainer->state.seconds + cr_clock_seconds() - trainer->started;
+}
+
+/* ---- one step ---- */
+
+static int64_t count_correct(cr_tensor *logits, const cr_tensor *labels)
+{
+    int64_t correct = 0;
+    int64_t rows = cr_dim(logits, 0);
+    int64_t classes = cr_dim(logits, 1);
+    const float *values = cr_data(logits);
+    const int64_t *truth = cr_data(labels);
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t best = 0;
+        for (int64_t c = 1; c < classes; c++) {
+            if (values[i * classes + c] > values[i * classes + best])
+                best = c;
+        }
+        correct += best == truth[i];
+    }
+    return correct;
+}
+
+static cr_tensor *forward(const struct trainer *trainer, cr_tensor *samples)
+{
+    cr_dtype was = cr_set_autocast(trainer->settings.autocast);
+    cr_tensor *logits = cr_classifier_forward(trainer->classifier, samples);
+    cr_set_autocast(was);
+    return cr_contiguous(cr_to_dtype(logits, CR_F32));
+}
+
+static cr_status not_finite(const struct trainer *trainer, double loss)
+{
+    return cr_error_set(
+        CR_ERROR_NUMERIC,
+        "the loss became %g in epoch %lld after %lld steps at a learning rate of %g; "
+        "lower the learning rate, warm up longer, or clip the gradients",
+        loss, (long long)trainer->state.loader.epoch + 1, (long long)trainer->state.steps,
+        cr_optim_lr(trainer->optim));
+}
+
+/* Forward and backward of one batch, whose loss counts for `share` of the step. */
+static cr_status run_batch(struct trainer *trainer, const cr_batch *batch, double share)
+{
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *logits = forward(trainer, batch->samples);
+    cr_tensor *loss = cr_cross_entropy(logits, batch->labels,
+                                       .label_smoothing = trainer->settings.label_smoothing);
+    double value = cr_item(loss);
+    cr_status status = cr_error_status();
+    if (status == CR_OK && !isfinite(value))
+        status = not_finite(trainer, value);
+    if (status == CR_OK)
+        status = cr_backward(share == 1 ? loss : cr_mul_scalar(loss, share));
+    if (status == CR_OK) {
+        trainer->state.loss_sum += value * (double)batch->size;
+        trainer->state.correct += count_correct(logits, batch->labels);
+        trainer->state.seen += batch->size;
+    }
+    cr_frame_end(frame);
+    return status;
+}
+
+static cr_status update_weights(struct trainer *trainer)
+{
+    const cr_train_settings *settings = &trainer->settings;
+    double scale = trainer->state.plateau.scale != 0 ? trainer->state.plateau.scale : 1;
+    double rate = cr_schedule_lr(trainer->schedule, trainer->base_lr, trainer->state.steps);
+    double momentum = cr_schedule_momentum(trainer->schedule, trainer->state.steps);
+    cr_optim_set_lr(trainer->optim, rate * scale);
+    if (momentum >= 0)
+        cr_optim_set_momentum(trainer->optim, momentum);
+    if (settings->clip_value > 0)
+        cr_clip_grad_value(trainer->optim, settings->clip_value);
+    if (settings->clip_norm > 0)
+        cr_clip_grad_norm(trainer->optim, settings->clip_norm, 2);
+    if (cr_optim_step(trainer->optim) != CR_OK)
+        return cr_error_status();
+    trainer->state.steps++;
+    cr_model_zero_grad(trainer->classifier->model);
+    return trainer->average ? cr_average_update(trainer->average) : CR_OK;
+}
+
+/* The batches of one step; *more becomes false at the end of the epoch. */
+static cr_status run_step(struct trainer *trainer, bool *more)
+{
+    int64_t group = trainer->settings.accumulate > 0 ? trainer->settings.accumulate : 1;
+    int64_t size = trainer->settings.batch_size;
+    int64_t done = (cr_loader_get_state(trainer->loader).position + size - 1) / size;
+    int64_t left = trainer->batches - done;
+    group = group < left ? group : left;
+    for (int64_t i = 0; i < group; i++) {
+        cr_batch batch;
+        cr_frame frame = cr_frame_begin();
+        bool got = cr_loader_next(trainer->loader, &batch);
+        cr_status status = got ? run_batch(trainer, &batch, 1 / (double)group) : cr_error_status();
+        cr_frame_end(frame);
+        if (status != CR_OK)
+            return status;
+    }
+    *more = group < left;
+    trainer->state.loader = cr_loader_get_state(trainer->loader);
+    return group > 0 ? update_weights(trainer) : CR_OK;
+}
+
+/* ---- one epoch ---- */
+
+static void report_progress(const struct trainer *trainer, double epoch_begun, int64_t seen_before)
+{
+    if (!trainer->run.on_progress)
+        return;
+    const struct train_state *state = &trainer->state;
+    double seen = state->seen > 0 ? (double)state->seen : 1;
+    double seconds = cr_clock_seconds() - epoch_begun;
+    int64_t size = trainer->settings.batch_size;
+    cr_train_progress progress = {
+        .epoch = (int64_t)state->loader.epoch + 1,
+        .epochs = trainer->settings.epochs,
+        .batch = (state->loader.position + size - 1) / size,
+        .batches = trainer->batches,
+        .loss = state->loss_sum / seen,
+        .accuracy = (double)state->correct / seen,
+        .lr = cr_optim_lr(trainer->optim),
+        .samples_per_second = seconds > 0 ? (double)(state->seen - seen_before) / seconds : 0,
+    };
+    trainer->run.on_progress(&progress, trainer->run.context);
+}
+
+static cr_status save_if_due(struct trainer *trainer)
+{
+    double every = trainer->run.save_seconds != 0 ? trainer->run.save_seconds : 60;
+    if (!trainer->run.folder || every < 0 || cr_clock_seconds() - trainer->saved < every)
+        return CR_OK;
+    return run_save_last(trainer);
+}
+
+static cr_status interrupt(struct trainer *trainer)
+{
+    cr_status status = trainer->run.folder ? run_save_last(trainer) : CR_OK;
+    if (status != CR_OK)
+        return status;
+    run_log(trainer, "interrupted in epoch %lld after %lld steps",
+            (long long)trainer->state.loader.epoch + 1, (long long)trainer->state.steps);
+    return cr_error_set(CR_ERROR_INTERRUPTED, "interrupted after %lld steps",
+                        (long long)trainer->state.steps);
+}
+
+static cr_status train_epoch(struct trainer *trainer)
+{
+    double begun = cr_clock_seconds();
+    int64_t seen_before = trainer->state.seen;
+    bool more = true;
+    cr_model_train(trainer->classifier->model, true);
+    if (cr_loader_resume(trainer->loader, trainer->state.loader) != CR_OK)
+        return cr_error_status();
+    while (more) {
+        if (run_step(trainer, &more) != CR_OK)
+            return cr_error_status();
+        report_progress(trainer, begun, seen_before);
+        if (trainer->run.should_stop && trainer->run.should_stop(trainer->run.context))
+            return interrupt(trainer);
+        if (more && save_if_due(trainer) != CR_OK)
+            return cr_error_status();
+    }
+    return CR_OK;
+}
+
+static bool validation_progress(int64_t done, int64_t all, void *context)
+{
+    const struct trainer *trainer = context;
+    if (trainer->run.on_progress) {
+        cr_train_progress progress = { .epoch = (int64_t)trainer->state.loader.epoch + 1,
+                                       .epochs = trainer->settings.epochs,
+                                       .batch = done,
+                                       .batches = all,
+                                       .is_validation = true,
+                                       .lr = cr_optim_lr(trainer->optim) };
+        trainer->run.on_progress(&progress, trainer->run.context);
+    }
+    return false;
+}
+
+static cr_status validate(struct trainer *trainer, cr_train_epoch *epoch)
+{
+    epoch->validation_loss = NAN;
+    epoch->validation_accuracy = NAN;
+    if (!trainer->validation)
+        return CR_OK;
+    cr_evaluation evaluation;
+    cr_evaluate_args args = { .workers = trainer->settings.workers,
+                              .progress = validation_progress,
+                              .context = trainer };
+    if (cr_evaluate(trainer->classifier, trainer->validation, args, &evaluation) != CR_OK)
+        return cr_error_status();
+    epoch->validation_loss = evaluation.loss;
+    epoch->validation_accuracy = evaluation.accuracy;
+    cr_evaluation_free(&evaluation);
+    return CR_OK;
+}
+
+/* Notes whether the epoch is the best so far, and saves its weights then. */
+static cr_status keep_best(struct trainer *trainer, cr_train_epoch *epoch)
+{
+    struct train_state *state = &trainer->state;
+    double score = trainer->validation ? epoch->validation_accuracy : -epoch->train_loss;
+    epoch->is_best = state->best_epoch == 0 || score > state->best;
+    if (!epoch->is_best)
+        return CR_OK;
+    state->best = score;
+    state->best_epoch = epoch->epoch;
+    return trainer->run.folder ? run_save_best(trainer) : CR_OK;
+}
+
+/* Evaluates with the average in the model's place, where there is one. */
+static cr_status judge_epoch(struct trainer *trainer, cr_train_epoch *epoch)
+{
+    if (trainer->average && cr_average_swap(trainer->average) != CR_OK)
+        return cr_error_status();
+    cr_status status = validate(trainer, epoch);
+    if (status == CR_OK)
+        status = keep_best(trainer, epoch);
+    if (trainer->average && status == CR_OK)
+        status = cr_average_swap(trainer->average);
+    return status;
+}
+
+/* The state as it is when the next epoch begins. */
+static void begin_next_epoch(struct trainer *trainer, const cr_train_epoch *epoch)
+{
+    struct train_state *state = &trainer->state;
+    state->loader.epoch++;
+    state->loader.position = 0;
+    state->loss_sum = 0;
+    state->correct = 0;
+    state->seen = 0;
+    if (trainer->settings.schedule == CR_TRAIN_PLATEAU)
+        cr_plateau_update(&state->plateau,
+                          trainer->validation ? epoch->validation_loss : epoch->train_loss);
+    int64_t patience = trainer->settings.early_stopping;
+    if (patience > 0 && epoch->epoch - state->best_epoch >= patience) {
+        state->is_over = true;
+        trainer->result->stopped_early = epoch->epoch < trainer->settings.epochs;
+    }
+}
+
+static cr_status end_epoch(struct trainer *trainer)
+{
+    struct train_state *state = &trainer->state;
+    double seen = state->seen > 0 ? (double)state->seen : 1;
+    cr_train_epoch epoch = { .epoch = (int64_t)state->loader.epoch + 1,
+                             .train_loss = state->loss_sum / seen,
+                             .train_accuracy = (double)state->correct / seen,
+                             .lr = cr_optim_lr(trainer->optim) };
+    if (judge_epoch(trainer, &epoch) != CR_OK)
+        return cr_error_status();
+    epoch.seconds = trainer_seconds(trainer);
+    epoch.memory = cr_process_memory_peak();
+    if (result_append(trainer->result, epoch) != CR_OK)
+        return cr_error_status();
+    begin_next_epoch(trainer, &epoch);
+    if (trainer->run.folder &&
+        (run_save_last(trainer) != CR_OK || run_write_metrics(trainer) != CR_OK))
+        return cr_error_status();
+    run_log(
+        trainer,
+        "epoch %lld/%lld: loss %.4f, accuracy %.2f %%, validation loss %.4f, validation accuracy "
+        "%.2f %%%s, learning rate %.3g, %.1f s, %.0f MB",
+        (long long)epoch.epoch, (long long)trainer->settings.epochs, epoch.train_loss,
+        100 * epoch.train_accuracy, epoch.validation_loss, 100 * epoch.validation_accuracy,
+        epoch.is_best ? " (best)" : "", epoch.lr, epoch.seconds, (double)epoch.memory / 1e6);
+    if (trainer->run.on_epoch)
+        trainer->run.on_epoch(&epoch, trainer->run.context);
+    return CR_OK;
+}
+
+/* ---- the whole run ---- */
+
+/* Draws `count` of all samples anew for each epoch, without replacement. */
+static cr_sampler *sampler_some(int64_t size, int64_t count)
+{
+    double *weights = cr_alloc_array((size_t)size, sizeof *weights);
+    if (!weights)
+        return NULL;
+    for (int64_t i = 0; i < size; i++)
+        weights[i] = 1;
+    cr_sampler *sampler = cr_sampler_weighted(weights, size, count, count <= size);
+    cr_free(weights);
+    return sampler;
+}
+
+static cr_sampler *sampler_make(const struct trainer *trainer)
+{
+    int64_t size = cr_dataset_size(trainer->train);
+    int64_t draws = trainer->settings.samples_per_epoch;
+    if (trainer->settings.balanced)
+        return cr_sampler_balanced(trainer->train, draws);
+    return draws > 0 && draws != size ? sampler_some(size, draws) : cr_sampler_random(size);
+}
+
+static cr_status loader_make(struct trainer *trainer)
+{
+    const cr_train_settings *settings = &trainer->settings;
+    cr_transform_list transforms = settings->augment;
+    const cr_transform_list *own = &trainer->classifier->transforms;
+    if (transforms.count + own->count > CR_TRANSFORM_MAX)
+        return cr_error_set(CR_ERROR_ARGUMENT, "at most %d transforms can be applied",
+                            CR_TRANSFORM_MAX);
+    memcpy(transforms.items + transforms.count, own->items,
+           (size_t)own->count * sizeof own->items[0]);
+    transforms.count += own->count;
+    trainer->sampler = sampler_make(trainer);
+    if (!trainer->sampler)
+        return cr_error_status();
+    trainer->loader = cr_loader_new(trainer->train, .batch_size = settings->batch_size,
+                                    .sampler = trainer->sampler, .workers = settings->workers,
+                                    .seed = settings->seed, .transforms = &transforms);
+    if (!trainer->loader)
+        return cr_error_status();
+    trainer->batches = cr_loader_batch_count(trainer->loader);
+    if (trainer->batches == 0)
+        return cr_error_set(CR_ERROR_ARGUMENT, "%s has no samples to train on",
+                            cr_dataset_name(trainer->train));
+    return CR_OK;
+}
+
+static cr_status trainer_prepare(struct trainer *trainer)
+{
+    const cr_train_settings *settings = &trainer->settings;
+    if (train_settings_check(settings) != CR_OK || loader_make(trainer) != CR_OK)
+        return cr_error_status();
+    int64_t group = settings->accumulate > 0 ? settings->accumulate : 1;
+    trainer->schedule = train_schedule_make(settings, (trainer->batches + group - 1) / group);
+    trainer->optim = cr_optim_new(trainer->classifier->model, settings->optimizer);
+    if (settings->ema_decay > 0)
+        trainer->average = cr_ema_new(trainer->classifier->model, settings->ema_decay, true);
+    trainer->base_lr = settings->optimizer.lr;
+    trainer->state.loader.seed = settings->seed;
+    trainer->state.plateau.factor = settings->gamma;
+    trainer->state.plateau.patience = settings->plateau_patience;
+    cr_manual_seed(settings->seed);
+    if (cr_failed() || !trainer->run.folder)
+        return cr_error_status();
+    if (trainer->run.resume && run_restore_last(trainer) != CR_OK)
+        return cr_error_status();
+    return run_folder_make(trainer);
+}
+
+static cr_status trainer_loop(struct trainer *trainer)
+{
+    run_log(trainer, "%s at step %lld: %s with %lld parameters on %s, %lld samples, %lld batches",
+            trainer->state.steps ? "resumed" : "started", (long long)trainer->state.steps,
+            trainer->classifier->bound.architecture->name,
+            (long long)cr_model_parameter_count(trainer->classifier->model, false),
+            cr_dataset_name(trainer->train), (long long)cr_dataset_size(trainer->train),
+            (long long)trainer->batches);
+    while (!trainer->state.is_over &&
+           (int64_t)trainer->state.loader.epoch < trainer->settings.epochs) {
+        if (train_epoch(trainer) != CR_OK || end_epoch(trainer) != CR_OK)
+            return cr_error_status();
+    }
+    /* What is handed back is what was judged. */
+    return trainer->average ? cr_average_swap(trainer->average) : CR_OK;
+}
+
+static void trainer_release(struct trainer *trainer)
+{
+    cr_loader_free(trainer->loader);
+    cr_sampler_free(trainer->sampler);
+    cr_schedule_free(trainer->schedule);
+    cr_average_free(trainer->average);
+    cr_optim_free(trainer->optim);
+}
+
+cr_status cr_train(cr_classifier *classifier, cr_dataset *train, cr_dataset *validation,
+                   cr_train_settings settings, cr_train_run run, cr_train_result *result)
+{
+    *result = (cr_train_result){ 0 };
+    if (cr_failed())
+        return cr_error_status();
+    struct trainer trainer = { .classifier = classifier,
+                               .train = train,
+                               .validation = validation,
+                               .settings = settings,
+                               .run = run,
+                               .result = result,
+                               .started = cr_clock_seconds(),
+                               .saved = cr_clock_seconds() };
+    cr_status status = trainer_prepare(&trainer);
+    if (status == CR_OK)
+        status = trainer_loop(&trainer);
+    result->best_epoch = trainer.state.best_epoch;
+    result->steps = trainer.state.steps;
+    result->seconds = trainer_seconds(&trainer);
+    trainer_release(&trainer);
+    return status;
+}

@@ -1,0 +1,292 @@
+/* The training loop on a small made-up set: it learns, it resumes bit for bit, the number of threads
+ * and workers does not matter, and when memory runs out it fails cleanly. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "cresset/cresset.h"
+
+#define SAMPLES 96
+#define SIDE    8
+#define CLASSES 3
+
+static char folder[] = "/tmp/cresset-train-XXXXXX";
+
+/* Class c has a bright row c among noise. */
+static cr_dataset *make_data(uint64_t seed)
+{
+    static uint8_t pixels[SAMPLES * SIDE * SIDE];
+    static int64_t labels[SAMPLES];
+    cr_generator generator = cr_generator_make(seed, 0);
+    for (int i = 0; i < SAMPLES; i++) {
+        labels[i] = i % CLASSES;
+        for (int p = 0; p < SIDE * SIDE; p++) {
+            uint8_t noise = (uint8_t)cr_random_below(&generator, 100);
+            pixels[i * SIDE * SIDE + p] = (uint8_t)(noise + (p / SIDE == labels[i] * 2 ? 120 : 0));
+        }
+    }
+    cr_frame frame = cr_frame_begin();
+    cr_dataset *set = cr_dataset_from_tensors(
+        cr_from_buffer(pixels, CR_SHAPE(SAMPLES, 1, SIDE, SIDE), CR_U8),
+        .labels = cr_from_buffer(labels, CR_SHAPE(SAMPLES), CR_I64), .class_count = CLASSES);
+    cr_frame_end(frame);
+    return set;
+}
+
+static cr_train_settings make_settings(void)
+{
+    cr_train_settings settings = cr_train_defaults();
+    settings.epochs = 3;
+    settings.batch_size = 10; /* the last batch of an epoch is not full */
+    settings.optimizer.lr = 0.01;
+    settings.seed = 5;
+    settings.workers = 1;
+    settings.ema_decay = 0.9;
+    settings.clip_norm = 5;
+    settings.accumulate = 3;
+    settings.warmup_epochs = 0.5;
+    settings.schedule = CR_TRAIN_ONE_CYCLE;
+    cr_transform_parse("flip:0.3,shift:0.1", &settings.augment);
+    return settings;
+}
+
+static cr_classifier *make_net(cr_dataset *data)
+{
+    return cr_classifier_new("convnet", (cr_model_settings){ .width = 4, .dropout = 0.2 }, data, 3);
+}
+
+/* All weights, one after the other. */
+static float *weights_of(const cr_classifier *net, size_t *count)
+{
+    float *all = NULL;
+    *count = 0;
+    for (int i = 0; i < cr_model_tensor_count(net->model); i++) {
+        cr_named_tensor named = cr_model_tensor_at(net->model, i);
+        size_t more = (size_t)cr_numel(named.tensor);
+        if (cr_dtype_of(named.tensor) != CR_F32)
+            continue;
+        all = realloc(all, (*count + more) * sizeof *all);
+        assert_non_null(all);
+        assert_int_equal(cr_to_buffer(named.tensor, all + *count, more * sizeof *all), CR_OK);
+        *count += more;
+    }
+    return all;
+}
+
+static int stop_at;
+
+static bool stops(void *context)
+{
+    int *steps = context;
+    return ++*steps == stop_at;
+}
+
+struct outcome {
+    float *weights;
+    size_t count;
+    double accuracy;
+    int64_t epochs;
+};
+
+/* Trains in a folder, stopping every `stop` steps and going on from there. */
+static struct outcome train(const char *name, int stop, int threads, int workers)
+{
+    struct outcome outcome = { 0 };
+    cr_dataset *data = make_data(1);
+    cr_dataset *test = make_data(2);
+    cr_train_settings settings = make_settings();
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    settings.workers = workers;
+    cr_set_num_threads(threads);
+    cr_status status = CR_ERROR_INTERRUPTED;
+    for (int round = 0; status == CR_ERROR_INTERRUPTED; round++) {
+        int steps = 0;
+        stop_at = stop;
+        cr_classifier *net = make_net(data);
+        cr_train_result result;
+        cr_train_run run = { .folder = path, .resume = round > 0, .context = &steps,
+                             .should_stop = stop ? stops : NULL };
+        status = cr_train(net, data, test, settings, run, &result);
+        if (status == CR_ERROR_INTERRUPTED)
+            cr_error_clear();
+        assert_string_equal(cr_error_message(), "");
+        free(outcome.weights);
+        outcome.weights = weights_of(net, &outcome.count);
+        outcome.epochs = result.count;
+        if (result.count)
+            outcome.accuracy = result.epochs[result.count - 1].validation_accuracy;
+        cr_train_result_free(&result);
+        cr_classifier_free(net);
+        assert_true(round < 100);
+    }
+    cr_set_num_threads(0);
+    cr_dataset_free(data);
+    cr_dataset_free(test);
+    return outcome;
+}
+
+static void assert_same(const struct outcome *a, const struct outcome *b)
+{
+    assert_int_equal(a->count, b->count);
+    assert_memory_equal(a->weights, b->weights, a->count * sizeof(float));
+    assert_int_equal(a->epochs, b->epochs);
+}
+
+static void test_same_bits(void **state)
+{
+    (void)state;
+    struct outcome plain = train("plain", 0, 1, 0);
+    struct outcome threads = train("threads", 0, 2, 3);
+    struct outcome stopped = train("stopped", 2, 2, 1);
+    assert_int_equal(plain.epochs, 3);
+    assert_true(plain.accuracy > 0.6);
+    assert_same(&plain, &threads);
+    assert_same(&plain, &stopped);
+    free(plain.weights);
+    free(threads.weights);
+    free(stopped.weights);
+}
+
+static void test_files(void **state)
+{
+    (void)state;
+    char path[200];
+    struct outcome outcome = train("files", 0, 1, 1);
+    free(outcome.weights);
+    snprintf(path, sizeof path, "%s/files", folder);
+    cr_classifier *net = cr_classifier_load(path);
+    assert_non_null(net);
+    assert_string_equal(net->bound.architecture->name, "convnet");
+    assert_int_equal(net->class_count, CLASSES);
+    cr_dataset *test = make_data(2);
+    cr_evaluation evaluation;
+    assert_int_equal(cr_evaluate(net, test, (cr_evaluate_args){ 0 }, &evaluation), CR_OK);
+    assert_int_equal(evaluation.count, SAMPLES);
+    assert_true(evaluation.accuracy > 0.6);
+    cr_evaluation_free(&evaluation);
+    cr_dataset_free(test);
+    cr_classifier_free(net);
+    snprintf(path, sizeof path, "%s/files/metrics.csv", folder);
+    char *table = cr_file_read(path, 0, NULL);
+    assert_non_null(table);
+    assert_non_null(strstr(table, "\n3,"));
+    cr_free(table);
+    snprintf(path, sizeof path, "%s/files/args.json", folder);
+    assert_true(cr_file_exists(path));
+}
+
+static void test_refusals(void **state)
+{
+    (void)state;
+    cr_dataset *data = make_data(1);
+    cr_classifier *net = make_net(data);
+    cr_train_settings settings = make_settings();
+    cr_train_result result;
+    settings.epochs = 0;
+    assert_int_equal(cr_train(net, data, NULL, settings, (cr_train_run){ 0 }, &result),
+                     CR_ERROR_ARGUMENT);
+    assert_non_null(strstr(cr_error_message(), "epochs"));
+    cr_error_clear();
+    cr_train_result_free(&result);
+    settings = make_settings();
+    settings.optimizer = cr_optim_defaults(CR_OPTIM_SGD);
+    settings.optimizer.lr = 1e30;
+    settings.clip_norm = 0;
+    settings.ema_decay = 0;
+    assert_int_equal(cr_train(net, data, NULL, settings, (cr_train_run){ 0 }, &result),
+                     CR_ERROR_NUMERIC);
+    assert_non_null(strstr(cr_error_message(), "learning rate"));
+    cr_error_clear();
+    cr_train_result_free(&result);
+    cr_classifier_free(net);
+    assert_null(cr_classifier_load("/nonexistent"));
+    assert_non_null(strstr(cr_error_message(), "/nonexistent"));
+    cr_error_clear();
+    assert_null(cr_classifier_new("convnett", (cr_model_settings){ 0 }, data, 0));
+    assert_non_null(strstr(cr_error_message(), "did you mean \"convnet\""));
+    cr_error_clear();
+    cr_dataset_free(data);
+}
+
+/* One epoch and an evaluation, with everything freed afterwards; true if it all went well. */
+static bool small_run(const char *path)
+{
+    cr_dataset *data = make_data(1);
+    cr_classifier *net = data ? make_net(data) : NULL;
+    cr_train_settings settings = make_settings();
+    cr_train_result result = { 0 };
+    settings.epochs = 1;
+    settings.workers = 0;
+    settings.batch_size = 48;
+    if (net)
+        cr_train(net, data, data, settings, (cr_train_run){ .folder = path }, &result);
+    cr_train_result_free(&result);
+    cr_classifier_free(net);
+    cr_dataset_free(data);
+    cr_frame_end_all();
+    return !cr_failed();
+}
+
+static void test_every_allocation(void **state)
+{
+    (void)state;
+    char path[200];
+    snprintf(path, sizeof path, "%s/memory", folder);
+    cr_set_num_threads(1);
+    assert_true(small_run(path)); /* whatever is kept for good is made here */
+    cr_memory_fail_after(-1);
+    assert_true(small_run(path));
+    uint64_t all = cr_memory_fail_after(-1);
+    assert_true(all > 500);
+    cr_memory_stats before = cr_memory_get_stats();
+    for (uint64_t i = 0; i < all; i++) {
+        cr_memory_fail_after((int64_t)i);
+        bool went_well = small_run(path);
+        cr_memory_fail_after(-1);
+        /* The log is written as far as it goes, and so its failures pass. */
+        if (!went_well)
+            assert_int_equal(cr_error_status(), CR_ERROR_MEMORY);
+        cr_error_clear();
+        cr_memory_stats after = cr_memory_get_stats();
+        if (after.small != before.small || after.in_use != before.in_use)
+            fail_msg("allocation %llu of %llu: %llu blocks and %zu bytes are left",
+                     (unsigned long long)i, (unsigned long long)all,
+                     (unsigned long long)(after.small - before.small),
+                     after.in_use - before.in_use);
+    }
+    print_message("failed each of %llu allocations in turn\n", (unsigned long long)all);
+    cr_set_num_threads(0);
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char command[100];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_every_allocation),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

@@ -78,7 +78,7 @@ cr_tensor *cr_nonzero(cr_tensor *x);
 
 /* Rows of weight (count, dim) by indices (…): (…, dim). The row padding_idx gets no gradient; -1
  * for none. (cr_embedding of nn.h makes the table as a parameter.) */
-cr_tensor *cr_embedding_lookup(cr_tensor *weight, cr_tensor *indices, int64_t padding_idx);
+cr_tensor *cr_functional_embedding(cr_tensor *weight, cr_tensor *indices, int64_t padding_idx);
 
 /* (…, num_classes) int64: 1 at the index, 0 elsewhere; num_classes -1 means the greatest index + 1.
  */

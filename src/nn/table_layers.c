@@ -18,10 +18,16 @@ static cr_tensor *embedding_weight(cr_scope at, const cr_embedding_args *args)
 
 cr_tensor *cr_embedding_with(cr_scope at, const char *name, cr_embedding_args args)
 {
-    if (!args.indices || cr_failed() || args.count < 1 ||
-        !positive("embedding", "dim", args.dim))
+    if (!args.indices || cr_failed())
         return NULL;
+    if (args.count < 1 || args.dim < 1) {
+        cr_error_set(CR_ERROR_ARGUMENT,
+                     "embedding: .count and .dim must be positive, not %lld and "
+                     "%lld",
+                     (long long)args.count, (long long)args.dim);
+        return NULL;
+    }
     struct layer layer = layer_begin(at, name, "Embedding", args.indices);
     cr_tensor *weight = embedding_weight(layer.at, &args);
-    return layer_end(layer, cr_functional_embedding(args.indices, weight, args.padding_row - 1));
+    return layer_end(layer, cr_functional_embedding(weight, args.indices, args.padding_row - 1));
 }

@@ -58,7 +58,7 @@ static void embedding_backward_forward(const cr_call *call)
 static cr_status embedding_backward_backward(cr_gradient_call *call)
 {
     const struct embedding_attributes *attributes = call->attributes;
-    cr_tensor *rows = cr_embedding_lookup(call->grad_outputs[0], call->inputs[1], -1);
+    cr_tensor *rows = cr_functional_embedding(call->grad_outputs[0], call->inputs[1], -1);
     if (attributes->padding_idx >= 0) {
         cr_tensor *is_padding = cr_eq_scalar(call->inputs[1], (double)attributes->padding_idx);
         rows = cr_masked_fill(rows, cr_unsqueeze(is_padding, -1), 0);
@@ -131,7 +131,7 @@ static const cr_op embedding_op = {
     .backward = embedding_backward,
 };
 
-cr_tensor *cr_embedding_lookup(cr_tensor *weight, cr_tensor *indices, int64_t padding_idx)
+cr_tensor *cr_functional_embedding(cr_tensor *weight, cr_tensor *indices, int64_t padding_idx)
 {
     return cr_apply(&embedding_op, CR_INPUTS(weight, indices),
                     &(struct embedding_attributes){ .padding_idx = padding_idx });

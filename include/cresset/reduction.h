@@ -79,8 +79,8 @@ cr_tensor *cr_cummin(cr_tensor *x, int64_t dim, cr_tensor **indices);
 cr_tensor *cr_max_dim(cr_tensor *x, int64_t dim, bool keepdim, cr_tensor **indices);
 cr_tensor *cr_min_dim(cr_tensor *x, int64_t dim, bool keepdim, cr_tensor **indices);
 
-/* The median, the lower of the two middle ones, along a dimension and of all elements; NaN if there is
- * one. */
+/* The median, the lower of the two middle ones, along a dimension and of all elements; NaN if there
+ * is one. */
 cr_tensor *cr_median_dim(cr_tensor *x, int64_t dim, bool keepdim, cr_tensor **indices);
 cr_tensor *cr_median(cr_tensor *x);
 

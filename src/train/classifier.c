@@ -237,8 +237,8 @@ static cr_status read_description(cr_classifier *classifier, const char *text, c
     return status;
 }
 
-/* Every tensor of the model must be there; others, the optimiser's in the file of a run that goes on,
- * are passed over. */
+/* Every tensor of the model must be there; others, the optimiser's in the file of a run that goes
+ * on, are passed over. */
 static cr_status read_weights(cr_classifier *classifier, cr_safetensors *file, const char *path)
 {
     bool was = cr_set_grad_enabled(false);

@@ -1,5 +1,5 @@
-/* The training loop on a small made-up set: it learns, it resumes bit for bit, the number of threads
- * and workers does not matter, and when memory runs out it fails cleanly. */
+/* The training loop on a small made-up set: it learns, it resumes bit for bit, the number of
+ * threads and workers does not matter, and when memory runs out it fails cleanly. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -112,7 +112,9 @@ static struct outcome train(const char *name, int stop, int threads, int workers
         stop_at = stop;
         cr_classifier *net = make_net(data);
         cr_train_result result;
-        cr_train_run run = { .folder = path, .resume = round > 0, .context = &steps,
+        cr_train_run run = { .folder = path,
+                             .resume = round > 0,
+                             .context = &steps,
                              .should_stop = stop ? stops : NULL };
         status = cr_train(net, data, test, settings, run, &result);
         if (status == CR_ERROR_INTERRUPTED)

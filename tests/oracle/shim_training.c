@@ -7,7 +7,7 @@
 #include "cresset/ops.h"
 #include "cresset/optim.h"
 
-cr_model *oracle_model_new(uint64_t seed)
+cr_model *oracle_zoo_new(uint64_t seed)
 {
     return cr_model_new(.seed = seed);
 }
@@ -36,12 +36,12 @@ cr_tensor *oracle_architecture_run(cr_model *model, const char *name, int64_t cl
     return bound.architecture ? cr_run_architecture(cr_root(model), x, &bound) : NULL;
 }
 
-const char *oracle_model_name(const cr_model *model, int i)
+const char *oracle_zoo_name(const cr_model *model, int i)
 {
     return cr_model_tensor_at(model, i).name;
 }
 
-cr_tensor *oracle_model_tensor(const cr_model *model, int i, bool *is_buffer)
+cr_tensor *oracle_zoo_tensor(const cr_model *model, int i, bool *is_buffer)
 {
     cr_named_tensor named = cr_model_tensor_at(model, i);
     *is_buffer = named.is_buffer;

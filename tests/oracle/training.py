@@ -10,11 +10,11 @@ _P, _I, _L, _B, _D, _S = (ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.
                           ctypes.c_double, ctypes.c_char_p)
 CLOSURE = ctypes.CFUNCTYPE(_D, _P)
 for _name, (_result, *_arguments) in {
-        "oracle_model_new": (_P, ctypes.c_uint64), "cr_model_free": (None, _P),
+        "oracle_zoo_new": (_P, ctypes.c_uint64), "cr_model_free": (None, _P),
         "oracle_parameter": (_P, _P, _S, _I, _P),
         "oracle_architecture_build": (_I, _P, _S, _L, _B, _P),
         "oracle_architecture_run": (_P, _P, _S, _L, _B, _P),
-        "oracle_model_name": (_S, _P, _I), "oracle_model_tensor": (_P, _P, _I, _P),
+        "oracle_zoo_name": (_S, _P, _I), "oracle_zoo_tensor": (_P, _P, _I, _P),
         "cr_model_tensor_count": (_I, _P), "cr_model_zero_grad": (None, _P),
         "cr_model_train": (None, _P, _B),
         "oracle_optim_new": (_P, _P, _S, _I, _P, _P), "cr_optim_free": (None, _P),
@@ -39,7 +39,7 @@ class Model:
     """A cr_model; `tensors` gives its named parameters and buffers."""
 
     def __init__(self, seed=0):
-        self.at = lib.oracle_model_new(seed)
+        self.at = lib.oracle_zoo_new(seed)
 
     def __del__(self):
         lib.cr_model_free(self.at)
@@ -58,9 +58,9 @@ class Model:
     def tensors(self, parameters_only=False):
         found, flag = {}, ctypes.c_bool()
         for i in range(lib.cr_model_tensor_count(self.at)):
-            own = cr.Tensor(lib.oracle_model_tensor(self.at, i, ctypes.byref(flag)))
+            own = cr.Tensor(lib.oracle_zoo_tensor(self.at, i, ctypes.byref(flag)))
             if not (parameters_only and flag.value):
-                found[lib.oracle_model_name(self.at, i).decode()] = own
+                found[lib.oracle_zoo_name(self.at, i).decode()] = own
         return found
 
     def load(self, state_dict):

@@ -4,8 +4,11 @@
  * patches is made in memory. Forward multiplies the weights by the patches of all images at once;
  * the gradient of the input is again such a convolution, of the gradient of the output (one for
  * each phase of the stride); the gradient of the weights multiplies output gradients by patches
- * along all positions of the batch. Where a group has one input channel (depthwise), plain loops
- * along the rows are faster and are used instead.
+ * along all positions of the batch. That way takes every convolution. Faster ones take the usual:
+ *
+ *   winograd.c, winograd_weight.c   3 x 3 kernels of stride 1: a quarter of the multiplications
+ *   points.c, weight_gradient.c     one group, two dimensions: read straight from padded rows
+ *   conv_direct.inc                 depthwise: loops along the rows
  *
  * Tensors are contiguous: input (N, C_in, spatial…), weight (C_out, C_in / groups, kernel…), output
  * (N, C_out, spatial…). Nothing here allocates or fails; the caller passes as much workspace as the

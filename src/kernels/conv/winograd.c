@@ -95,7 +95,7 @@ static plan make_plan(const cr_conv *c, bool backward)
 
 bool cr_winograd_suits(const cr_conv *c, bool backward, const cr_epilogue *epilogue)
 {
-    bool plain = c->type == CR_GEMM_F32 && c->groups == 1 && c->kernel[0] == 1 &&
+    bool plain = c->type == CR_GEMM_F32 && c->batch > 0 && c->groups == 1 && c->kernel[0] == 1 &&
                  c->input[0] == 1 && c->output[0] == 1 && c->padding[0] == 0 && c->stride[0] == 1;
     for (int d = 1; d < CR_CONV_DIMS; d++)
         plain = plain && c->kernel[d] == 3 && c->stride[d] == 1 && c->dilation[d] == 1 &&

@@ -38,19 +38,18 @@ case("native_scan", lambda x, dim, kind: torch.cumsum(x, dim),
 EXTREMES = shapes(lambda *s: distinct(*s))
 TIES = [[1.0, 3.0, 3.0, 2.0], [2.0, 2.0, 5.0, 5.0]]
 NANS = [[1.0, NAN, 3.0, NAN], [2.0, 2.0, 5.0, 1.0]]
+SPECIAL = [sample(exactly(v).frozen(), dim=d) for v in (TIES, NANS) for d in (0, 1)]
 for name, function in (("cummax", torch.cummax), ("cummin", torch.cummin)):
     # PyTorch takes any dim of a tensor without dimensions here.
     case(name, function, *EXTREMES, zero_dim=False)
     case(name, function, *EXTREMES[:4], dtypes=WHOLE, zero_dim=False)
-    case(name, function, *(sample(exactly(v).frozen(), dim=d) for v in (TIES, NANS) for d in (0, 1)),
-         dtypes=F32_F64, zero_dim=False)
+    case(name, function, *SPECIAL, dtypes=F32_F64, zero_dim=False)
 
 for name, function in (("max.dim", torch.max), ("min.dim", torch.min)):
     case(name, function, *EXTREMES, sample(distinct(2, 3, 4), dim=1, keepdim=True),
          sample(distinct(70, 90), dim=0))
     case(name, function, *EXTREMES[:4], dtypes=WHOLE)
-    case(name, function, *(sample(exactly(v).frozen(), dim=d) for v in (TIES, NANS) for d in (0, 1)),
-         dtypes=F32_F64, zero_dim=False)
+    case(name, function, *SPECIAL, dtypes=F32_F64, zero_dim=False)
     refuses(name, sample(real(2, 0), dim=1), "no elements")
     refuses(name, sample(real(2, 3), dim=2), "dim")
 

@@ -1,5 +1,5 @@
-"""Cases of the ops in src/ops/loss_ctc.c. As in PyTorch the gradient is not that of log_probs as free
-variables, but what a log softmax before turns into the right one; finite differences do not fit."""
+"""Cases of the ops in src/ops/loss_ctc.c. As in PyTorch the gradient is not that of log_probs as
+free variables, but what a log softmax before turns into the right one: no finite differences."""
 import torch
 import torch.nn.functional as F
 

@@ -128,10 +128,18 @@ struct cross_entropy_job {
 enum norm_type { NORM_F32, NORM_F64, NORM_TYPE_COUNT };
 
 struct norm_kernels {
-    /* Channels [begin, end). */
+    /* Channels [begin, end), in training; `columns` for an inner of 1, in training or not. */
     void (*batch_norm)(const struct batch_norm_job *job, int64_t begin, int64_t end);
+    void (*batch_norm_columns)(const struct batch_norm_job *job, int64_t begin, int64_t end);
+    /* Outside training: mean and invstd from the running statistics; then planes [begin, end) of
+     * (batch, channels). */
+    void (*batch_norm_fixed)(const struct batch_norm_job *job);
+    void (*batch_norm_planes)(const struct batch_norm_job *job, int64_t begin, int64_t end);
+    /* Channels again. */
     void (*batch_norm_backward)(const struct batch_norm_backward_job *job, int64_t begin,
                                 int64_t end);
+    void (*batch_norm_columns_backward)(const struct batch_norm_backward_job *job, int64_t begin,
+                                        int64_t end);
     /* Rows [begin, end); backward of part number `part`. */
     void (*layer_norm)(const struct layer_norm_job *job, int64_t begin, int64_t end);
     void (*layer_norm_backward)(const struct layer_norm_job *job, int64_t part, int64_t begin,

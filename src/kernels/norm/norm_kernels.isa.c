@@ -20,9 +20,11 @@
 #define INTEGER int32_t
 #define TYPE    f32
 #define EXP(x)  fast_exp(x)
+#define LOG(x)  fast_log(x)
 #include "kernels/reduce/row_sums.inc"
 
 #include "kernels/norm/batch_norm.inc"
+#include "kernels/norm/batch_norm_columns.inc"
 #include "kernels/norm/softmax.inc"
 
 #include "kernels/norm/cross_entropy.inc"
@@ -36,9 +38,11 @@
 #define INTEGER int64_t
 #define TYPE    f64
 #define EXP(x)  exp(x)
+#define LOG(x)  log(x)
 #include "kernels/reduce/row_sums.inc"
 
 #include "kernels/norm/batch_norm.inc"
+#include "kernels/norm/batch_norm_columns.inc"
 #include "kernels/norm/softmax.inc"
 
 #include "kernels/norm/cross_entropy.inc"
@@ -50,6 +54,10 @@
 
 #define TABLE(type)                                                                                \
     {                                                                                              \
+        .batch_norm_columns = batch_norm_columns_##type,                                           \
+        .batch_norm_fixed = batch_norm_fixed_##type,                                               \
+        .batch_norm_planes = batch_norm_planes_##type,                                             \
+        .batch_norm_columns_backward = batch_norm_columns_backward_##type,                         \
         .batch_norm = batch_norm_##type, .batch_norm_backward = batch_norm_backward_##type,        \
         .softmax = softmax_##type, .softmax_backward = softmax_backward_##type,                    \
         .cross_entropy = cross_entropy_##type, .layer_norm = layer_norm_##type,                    \

@@ -5,6 +5,9 @@
 /* Elements a part has at least; below this a thread costs more than it gains. */
 #define PART_ELEMENTS 16384
 
+/* Channels that a part has at least where a sample has one value of each. */
+#define LEAST_COLUMNS 64
+
 /* Parts whose sums are kept apart, at most. */
 #define MOST_PARTS 32
 
@@ -51,6 +54,9 @@ static int64_t part_of(int64_t elements)
     }
 
 SHARE_BODY(batch_norm)
+SHARE_BODY(batch_norm_columns)
+SHARE_BODY(batch_norm_planes)
+SHARE_BODY(batch_norm_columns_backward)
 SHARE_BODY(batch_norm_backward)
 SHARE_BODY(layer_norm)
 SHARE_BODY(layer_norm_join)
@@ -65,14 +71,27 @@ SHARE_BODY(cross_entropy_backward)
 void norm_batch_norm(enum norm_type type, const struct batch_norm_job *job)
 {
     struct share share = { norm_kernels(type), job };
-    cr_parallel_for(job->channels, part_of(job->batch * job->inner), share_batch_norm, &share);
+    if (!job->training)
+        share.kernels->batch_norm_fixed(job);
+    if (job->inner == 1)
+        cr_parallel_for(job->channels, CR_MAX(part_of(job->batch), LEAST_COLUMNS),
+                        share_batch_norm_columns, &share);
+    else if (job->training)
+        cr_parallel_for(job->channels, part_of(job->batch * job->inner), share_batch_norm, &share);
+    else
+        cr_parallel_for(job->batch * job->channels, part_of(job->inner), share_batch_norm_planes,
+                        &share);
 }
 
 void norm_batch_norm_backward(enum norm_type type, const struct batch_norm_backward_job *job)
 {
     struct share share = { norm_kernels(type), job };
-    cr_parallel_for(job->channels, part_of(job->batch * job->inner), share_batch_norm_backward,
-                    &share);
+    if (job->inner == 1)
+        cr_parallel_for(job->channels, CR_MAX(part_of(job->batch), LEAST_COLUMNS),
+                        share_batch_norm_columns_backward, &share);
+    else
+        cr_parallel_for(job->channels, part_of(job->batch * job->inner), share_batch_norm_backward,
+                        &share);
 }
 
 void norm_layer_norm(enum norm_type type, const struct layer_norm_job *job)

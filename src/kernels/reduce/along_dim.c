@@ -22,7 +22,7 @@ static int64_t block_start(const struct along_job *job, int64_t unit, int64_t si
 #define TOTAL      double
 #define IS_NAN(v)  ((v) != (v))
 #define NAME(name) name##_f32
-#include "kernels/reduce/along.inc"
+#include "kernels/reduce/along_dim.inc"
 #undef VALUE
 #undef TOTAL
 #undef IS_NAN
@@ -32,7 +32,7 @@ static int64_t block_start(const struct along_job *job, int64_t unit, int64_t si
 #define TOTAL      double
 #define IS_NAN(v)  ((v) != (v))
 #define NAME(name) name##_f64
-#include "kernels/reduce/along.inc"
+#include "kernels/reduce/along_dim.inc"
 #undef VALUE
 #undef TOTAL
 #undef IS_NAN
@@ -42,7 +42,7 @@ static int64_t block_start(const struct along_job *job, int64_t unit, int64_t si
 #define TOTAL      uint64_t /* wraps around */
 #define IS_NAN(v)  false
 #define NAME(name) name##_i64
-#include "kernels/reduce/along.inc"
+#include "kernels/reduce/along_dim.inc"
 
 static void run_blocks(const struct along_job *job, const cr_parallel_body *bodies)
 {

@@ -17,5 +17,6 @@
 #include "cresset/recurrent.h"
 #include "cresset/reduction.h"
 #include "cresset/shaping.h"
+#include "cresset/vision.h"
 
 #endif

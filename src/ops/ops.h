@@ -56,7 +56,8 @@
     X(softmax_ops)                                                                                 \
     X(sum_ops)                                                                                     \
     X(unary_ops)                                                                                   \
-    X(view_ops)
+    X(view_ops)                                                                                    \
+    X(vision_ops)
 
 #define OP_FAMILY_DECLARE(name) extern OP_FAMILY(name);
 OP_FAMILY_TABLE(OP_FAMILY_DECLARE)

@@ -482,8 +482,11 @@ static cr_status backward_run(struct walk *walk)
         return cr_error_set(CR_ERROR_ARGUMENT, "backward: the output is NULL");
     cr_frame frame = cr_frame_begin();
     bool was = cr_set_grad_enabled(walk->args->create_graph);
+    /* Gradients have the dtypes that the forward run had, whatever autocast says now. */
+    cr_dtype autocast = cr_set_autocast(CR_F32);
     /* The output may belong to the frame that ends below; the nodes live through it. */
     cr_status status = walk_run(walk);
+    cr_set_autocast(autocast);
     cr_set_grad_enabled(was);
     cr_frame_end(frame);
     return status;

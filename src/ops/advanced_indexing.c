@@ -240,6 +240,7 @@ static const cr_op index_put_op = {
     .attribute_size = sizeof(struct index_attributes),
     .min_inputs = 2,
     .max_inputs = -1,
+    .cast = CR_CAST_PROMOTE,
     .compose = index_put_compose,
 };
 

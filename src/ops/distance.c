@@ -39,6 +39,7 @@ static const cr_op normalize_op = {
     .attributes = normalize_table,
     .attribute_size = sizeof(struct distance_attributes),
     .min_inputs = 1,
+    .cast = CR_CAST_F32,
     .compose = normalize_compose,
 };
 
@@ -123,6 +124,7 @@ static const cr_op pairwise_distance_op = {
     .attributes = pairwise_table,
     .attribute_size = sizeof(struct distance_attributes),
     .min_inputs = 2,
+    .cast = CR_CAST_F32,
     .compose = pairwise_compose,
 };
 

@@ -350,6 +350,7 @@ static const cr_op einsum_op = {
     .attribute_size = sizeof(struct einsum_attributes),
     .min_inputs = 1,
     .max_inputs = -1,
+    .cast = CR_CAST_LOWER,
     .compose = einsum_compose,
 };
 

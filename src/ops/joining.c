@@ -161,6 +161,7 @@ static const cr_op stack_op = {
     .attribute_size = sizeof(struct join_attributes),
     .min_inputs = 1,
     .max_inputs = -1,
+    .cast = CR_CAST_PROMOTE,
     .compose = stack_compose,
 };
 

@@ -384,6 +384,7 @@ static const cr_op matmul_op = {
     .summary = "the product of vectors, matrices, or batches of them that broadcast",
     .input_names = "a b",
     .min_inputs = 2,
+    .cast = CR_CAST_LOWER,
     .compose = matmul_compose,
 };
 
@@ -408,6 +409,7 @@ static const cr_op mv_op = {
     .summary = "the product of a matrix and a vector",
     .input_names = "a x",
     .min_inputs = 2,
+    .cast = CR_CAST_LOWER,
     .compose = mv_compose,
 };
 
@@ -430,6 +432,7 @@ static const cr_op dot_op = {
     .summary = "the sum of the products of two vectors",
     .input_names = "a b",
     .min_inputs = 2,
+    .cast = CR_CAST_PROMOTE,
     .compose = dot_compose,
 };
 
@@ -452,6 +455,7 @@ static const cr_op outer_op = {
     .summary = "all products of the elements of two vectors",
     .input_names = "a b",
     .min_inputs = 2,
+    .cast = CR_CAST_PROMOTE,
     .compose = outer_compose,
 };
 
@@ -499,6 +503,7 @@ static const cr_op addmm_op = {
     .attributes = addmm_table,
     .attribute_size = sizeof(struct addmm_attributes),
     .min_inputs = 3,
+    .cast = CR_CAST_LOWER,
     .compose = addmm_compose,
 };
 
@@ -514,6 +519,7 @@ static const cr_op baddbmm_op = {
     .attributes = addmm_table,
     .attribute_size = sizeof(struct addmm_attributes),
     .min_inputs = 3,
+    .cast = CR_CAST_LOWER,
     .compose = addmm_compose,
 };
 
@@ -573,6 +579,7 @@ static const cr_op bilinear_op = {
     .input_names = "x1 x2 weight bias",
     .min_inputs = 3,
     .max_inputs = 4,
+    .cast = CR_CAST_PROMOTE,
     .compose = bilinear_compose,
 };
 

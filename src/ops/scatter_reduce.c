@@ -197,6 +197,7 @@ static const cr_op scatter_reduce_op = {
     .attributes = scatter_reduce_table,
     .attribute_size = sizeof(struct scatter_reduce_attributes),
     .min_inputs = 3,
+    .cast = CR_CAST_PROMOTE,
     .compose = scatter_reduce_compose,
 };
 

@@ -263,6 +263,7 @@ static const cr_op softmin_op = {
     .attributes = softmax_table,
     .attribute_size = sizeof(struct softmax_attributes),
     .min_inputs = 1,
+    .cast = CR_CAST_F32,
     .compose = softmin_compose,
 };
 

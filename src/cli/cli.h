@@ -15,7 +15,10 @@
 #include <jansson.h>
 
 #include "cresset/error.h"
+#include "cresset/report.h"
+#include "cresset/tensorboard.h"
 #include "cresset/text.h"
+#include "cresset/train.h"
 
 /* Exit statuses. */
 enum { STATUS_DONE = 0, STATUS_FAILED = 1, STATUS_USAGE = 2, STATUS_INTERRUPTED = 130 };
@@ -83,6 +86,23 @@ typedef struct cli_option {
 #define NUMBERS(record, field, low, high)                                                          \
     OPTION_OF(OPTION_NUMBERS, FIELD_OF(record, field, number_list), low, high, NULL)
 
+/* The settings of a model, for a record that holds a cr_model_settings; and the number of classes
+ * where no data set tells it. */
+/* clang-format off */
+#define MODEL_OPTIONS(record, field, group)                                                        \
+    { "small-stem", 0, group, FLAG(record, field.small_stem), NULL, NULL,                          \
+      "resnet: begin with a 3x3 convolution and no pooling, for small images" },                   \
+    { "width", 0, group, INTEGER(record, field.width, 1, 1 << 16), "N", NULL,                      \
+      "convnet: channels of the first stage [32]; mlp: hidden units [128]" },                      \
+    { "dropout", 0, group, REAL(record, field.dropout, 0, 1), "P", "0",                            \
+      "probability of dropout before the last layer; 0 is the model's own" },                      \
+    { "zero-init-residual", 0, group, FLAG(record, field.zero_init_residual), NULL, NULL,          \
+      "resnet: begin with blocks that pass their input on" }
+#define CLASSES_OPTION(record, field, group)                                                       \
+    { "classes", 0, group, INTEGER(record, field.classes, 1, 1 << 20), "N", NULL,                  \
+      "how many classes the model tells apart [its usual number]" }
+/* clang-format on */
+
 /* --- Commands ------------------------------------------------------------------------------- */
 
 typedef struct cli_command cli_command;
@@ -97,8 +117,10 @@ typedef struct arguments {
     const char **operands; /* what is not an option */
     int operand_count;
     option_source *sources; /* for each option of the table */
-    json_t *config;         /* owns the strings that came from the settings file */
-    bool help;              /* --help was among them */
+    json_t *config, *base;  /* own the strings that came from settings files */
+    int word_count;         /* the words as they were typed, after the subcommand */
+    char **words;
+    bool help; /* --help was among them */
 } arguments;
 
 typedef struct cli_example {
@@ -122,9 +144,15 @@ struct cli_command {
     int (*run)(const arguments *args);
 };
 
+extern const cli_command bench_command;
 extern const cli_command completion_command;
+extern const cli_command data_command;
+extern const cli_command eval_command;
 extern const cli_command help_command;
 extern const cli_command info_command;
+extern const cli_command models_command;
+extern const cli_command predict_command;
+extern const cli_command train_command;
 
 /* Command `index` in the order of the help and its name, NULL past the end; and one by its name. */
 const cli_command *command_at(int index);
@@ -134,11 +162,26 @@ const char *command_words(int index);
 /* Option `index` of a command: those of its table, then --config (if it has it) and --help. */
 const cli_option *command_option(const cli_command *command, int index);
 
+/* The option of that name, NULL if there is none. */
+const cli_option *option_named(const cli_command *command, const char *name);
+
+/* The names of the models of the zoo, of the optimisers, and of the parts of a data set. */
+const char *architecture_words(int index);
+const char *split_words(int index);
+const char *optimizer_words(int index);
+
 /* --- Arguments (options.c, config.c) -------------------------------------------------------- */
 
 /* Fills *args from the words after the subcommand. False after a usage error, which is reported. */
 bool arguments_parse(arguments *args, const cli_command *command, int count, char **words);
 void arguments_free(arguments *args);
+
+/* The same, with a settings file that stands between the defaults and --config. */
+bool arguments_parse_over(arguments *args, const cli_command *command, int count, char **words,
+                          const char *base);
+
+/* The command line, quoted for a shell, to be freed with cr_free; NULL if out of memory. */
+char *arguments_typed(const arguments *args);
 
 /* True if the option was given, in the settings file or on the command line. */
 bool arguments_given(const arguments *args, const char *name);
@@ -148,8 +191,8 @@ bool arguments_given(const arguments *args, const char *name);
 bool option_set(const cli_option *option, void *settings, const char *label, const char *value);
 bool option_set_json(const cli_option *option, void *settings, const char *label, json_t *value);
 
-/* Reads a settings file into args; false with an error set. */
-bool config_read(arguments *args, const char *path);
+/* Reads a settings file into args, whose strings *owner keeps; false with an error set. */
+bool config_read(arguments *args, const char *path, json_t **owner);
 
 /* The settings as they stand, as an object that --config can read back. NULL if out of memory. */
 json_t *arguments_to_json(const arguments *args);
@@ -201,6 +244,9 @@ const char *format_bytes(char buffer[NUMBER_SIZE], double bytes);
 const char *format_seconds(char buffer[NUMBER_SIZE], double seconds);
 const char *format_clock(char buffer[NUMBER_SIZE], double seconds);
 
+/* "64x56x56": the sizes of a shape from dimension `first` on, into `buffer`, which is returned. */
+const char *format_sizes(char *buffer, size_t room, const cr_shape *shape, int first);
+
 /* --- Tables (table.c) ----------------------------------------------------------------------- */
 
 #define TABLE_COLUMNS 16
@@ -215,19 +261,51 @@ typedef struct cli_table {
 
 /* Cells are given row after row, the headings first; printing empties the table. */
 void table_begin(cli_table *table, const char *alignment);
+#define table_row(table, ...) table_words(table, (const char *const[]){ __VA_ARGS__, NULL })
+void table_words(cli_table *table, const char *const *words);
 void table_cell(cli_table *table, const char *format, ...) CR_PRINTF(2, 3);
 void table_rule(cli_table *table);
 void table_print(cli_table *table, FILE *stream);
+void table_free(cli_table *table);
+
+/* --- Pictures (picture.c) ------------------------------------------------------------------- */
+
+#define PICTURE_CAPTIONS 2
+
+typedef struct cli_picture {
+    const uint8_t *pixels; /* (height, width, channels): 1 channel grey, 3 or more RGB */
+    int height, width, channels;
+    char captions[PICTURE_CAPTIONS][48];
+} cli_picture;
+
+/* Draws pictures with characters, as many side by side as the stream is wide. */
+void show_pictures(FILE *stream, const cli_picture *pictures, int count);
+
+/* --- Samples (samples.c) -------------------------------------------------------------------- */
+
+/* One part of a data set by the name a user gave: a folder, or one below /usr/share/datasets. NULL
+ * with an error set. */
+cr_dataset *open_data(const char *name, cr_data_split split);
+
+/* A sample as a picture, and its label. False with an error set. */
+bool sample_picture(cr_dataset *set, int64_t index, cli_picture *picture, int64_t *label);
+void free_pictures(cli_picture *pictures, int count);
+
+/* A picture file as a sample (channels, height, width) of this shape, from 0 to 1 (image_file.c).
+ * False with an error set. */
+bool read_image(const char *path, float *sample, const cr_shape *shape);
 
 /* --- Progress (progress.c) ------------------------------------------------------------------ */
 
 typedef struct progress {
     const char *label; /* what is being done, "epoch 3/15"; owned by the caller */
     const char *unit;  /* what is counted, "images" */
-    int64_t total, done;
+    int64_t total, done, first;
     bool live, color, unicode;
     bool shown; /* a line stands on the terminal */
     double began, painted;
+    double rate; /* shown instead of the rate of `done`, unless 0 */
+    double left; /* seconds, shown instead of those to `total`, unless 0 */
 } progress;
 
 void progress_begin(progress *bar, const char *label, int64_t total, const char *unit);
@@ -238,6 +316,83 @@ void progress_update(progress *bar, int64_t done, const char *tail);
 
 /* Takes the line off the terminal, so that something else can be printed. */
 void progress_clear(progress *bar);
+
+/* --- Ctrl-C (interrupt.c) ------------------------------------------------------------------- */
+
+/* From now on the first SIGINT or SIGTERM makes interrupted() true, and the second ends the
+ * program. */
+void interrupt_watch(void);
+bool interrupted(void);
+
+/* --- Evaluation (evaluation.c) -------------------------------------------------------------- */
+
+/* cr_evaluate with a progress bar; false with an error set. */
+bool evaluate_set(const cr_classifier *classifier, cr_dataset *set, int64_t batch_size,
+                  int64_t workers, bool quiet, cr_evaluation *evaluation);
+
+/* The confusion matrix (classes, classes), and the `limit` most confident mistakes with their
+ * pictures. NULL with an error set. */
+int64_t *confusion_of(const cr_evaluation *evaluation);
+cr_report_mistake *mistakes_of(const cr_evaluation *evaluation, cr_dataset *set, int64_t limit,
+                               int64_t *count);
+void free_mistakes(cr_report_mistake *mistakes, int64_t count);
+
+/* --- Runs (run_folder.c, training.c, run_report.c) ------------------------------------------ */
+
+/* Makes parent/name-001, or the next number that is free; its path, to be freed with cr_free. */
+char *make_run_folder(const char *parent, const char *name);
+
+/* True if the folder holds a run. */
+bool is_run_folder(const char *folder);
+
+/* A text setting of a run from its args.json, to be freed with cr_free; NULL if there is none. */
+char *run_setting(const char *folder, const char *name);
+
+/* The sets of a training run. Without a held-out part validation is the test set. */
+typedef struct training_data {
+    const char *name;
+    cr_dataset *train, *validation, *test;
+} training_data;
+
+bool training_data_open(training_data *data, const char *name, double validation, uint64_t seed);
+void training_data_close(training_data *data);
+
+/* What is shown while a run goes on. */
+typedef struct training_view {
+    const cr_classifier *classifier;
+    const char *folder;
+    int64_t epochs, batch_size;
+    bool quiet;
+    bool printed; /* the headings */
+    progress bar;
+    char label[48];
+    int64_t bar_epoch; /* the epoch of the bar, 0 for none, and its part */
+    bool bar_validates;
+    double later_seconds;  /* of training of all later epochs */
+    cr_tensorboard *board; /* NULL: no events are written */
+    bool resumes;          /* no epoch has come since a resume */
+} training_view;
+
+/* Prints what will be done; passes what happens on to the view, which writes `events` for
+ * TensorBoard to the run directory (false with an error set if it cannot); takes the bar away. */
+void training_view_begin(training_view *view, const cr_classifier *classifier,
+                         const cr_train_settings *settings, const training_data *data,
+                         const char *folder, bool quiet);
+bool training_view_connect(training_view *view, cr_train_run *run, bool events);
+void training_view_end(training_view *view);
+
+/* A run that came to its end. */
+typedef struct run_outcome {
+    const arguments *args;
+    const char *folder;
+    const training_data *data;
+    const cr_train_result *result;
+    uint64_t seed;
+    bool report, quiet, json;
+} run_outcome;
+
+/* Evaluates, writes the report, says the result; the exit status. */
+int finish_run(const run_outcome *outcome);
 
 /* --- Help (cmd_help.c, manual.c) ------------------------------------------------------------ */
 

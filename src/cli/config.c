@@ -60,28 +60,28 @@ static bool apply_setting(arguments *args, const char *path, const char *key, js
     return good;
 }
 
-bool config_read(arguments *args, const char *path)
+bool config_read(arguments *args, const char *path, json_t **owner)
 {
     size_t size;
     char *text = cr_file_read(path, CONFIG_SIZE_LIMIT, &size);
     if (!text)
         return false;
     json_error_t error;
-    args->config = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    *owner = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
     cr_free(text);
-    if (!args->config) {
+    if (!*owner) {
         cr_error_set(CR_ERROR_FORMAT, "%s is not valid JSON: line %d: %s", path, error.line,
                      error.text);
         return false;
     }
-    if (!json_is_object(args->config)) {
+    if (!json_is_object(*owner)) {
         cr_error_set(CR_ERROR_FORMAT,
                      "%s must hold one JSON object of settings, { \"name\": value, … }", path);
         return false;
     }
     const char *key;
     json_t *value;
-    json_object_foreach(args->config, key, value)
+    json_object_foreach(*owner, key, value)
     {
         if (!apply_setting(args, path, key, value))
             return false;

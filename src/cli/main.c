@@ -9,9 +9,8 @@
 
 /* In the order of the help. */
 static const cli_command *const commands[] = {
-    &info_command,
-    &help_command,
-    &completion_command,
+    &train_command, &eval_command, &predict_command, &models_command,     &data_command,
+    &bench_command, &info_command, &help_command,    &completion_command,
 };
 
 const cli_command *command_at(int index)
@@ -76,6 +75,16 @@ static int run(int count, char **words)
     }
     const cli_command *command = command_find(words[0]);
     return command ? run_command(command, count - 1, words + 1) : unknown_command(words[0]);
+}
+
+/* A thread that waits for work sleeps after a short while instead of spinning for milliseconds:
+ * the loader's threads and other programs need the processors too, and on a busy machine spinning
+ * makes a step many times slower. The OpenMP runtime reads this when it is initialised, before
+ * main, hence the early constructor; what the user has set stands. */
+__attribute__((constructor(101))) static void limit_spinning(void)
+{
+    if (!getenv("OMP_WAIT_POLICY"))
+        setenv("GOMP_SPINCOUNT", "1000", 0);
 }
 
 int main(int count, char **words)

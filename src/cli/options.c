@@ -72,6 +72,12 @@ static int option_index(const cli_command *command, const char *name, size_t len
     return -1;
 }
 
+const cli_option *option_named(const cli_command *command, const char *name)
+{
+    int index = option_index(command, name, strlen(name));
+    return index < 0 ? NULL : command_option(command, index);
+}
+
 static int letter_index(const cli_command *command, char letter)
 {
     const cli_option *option;
@@ -478,9 +484,20 @@ static bool asks_for_help(int count, char **words)
     return false;
 }
 
-bool arguments_parse(arguments *args, const cli_command *command, int count, char **words)
+static bool read_settings(const scanner *scan, const char *base)
 {
-    *args = (arguments){ .command = command, .help = asks_for_help(count, words) };
+    arguments *args = scan->args;
+    return (!base || config_read(args, base, &args->base)) &&
+           (!scan->config || config_read(args, scan->config, &args->config)) &&
+           apply_assignments(scan);
+}
+
+bool arguments_parse_over(arguments *args, const cli_command *command, int count, char **words,
+                          const char *base)
+{
+    *args = (arguments){
+        .command = command, .help = asks_for_help(count, words), .word_count = count, .words = words
+    };
     if (args->help)
         return true;
     scanner scan = { .args = args, .words = words, .word_count = count };
@@ -491,7 +508,7 @@ bool arguments_parse(arguments *args, const cli_command *command, int count, cha
     }
     if (!scan_words(&scan) || !check_operands(args))
         goto done;
-    if ((scan.config && !config_read(args, scan.config)) || !apply_assignments(&scan)) {
+    if (!read_settings(&scan, base)) {
         usage_error(command, "%s", cr_error_message());
         cr_error_clear();
         goto done;
@@ -502,12 +519,18 @@ done:
     return good;
 }
 
+bool arguments_parse(arguments *args, const cli_command *command, int count, char **words)
+{
+    return arguments_parse_over(args, command, count, words, NULL);
+}
+
 void arguments_free(arguments *args)
 {
     cr_free(args->settings);
     cr_free(args->operands);
     cr_free(args->sources);
     json_decref(args->config);
+    json_decref(args->base);
     *args = (arguments){ 0 };
 }
 
@@ -516,4 +539,25 @@ bool arguments_given(const arguments *args, const char *name)
     int index = option_index(args->command, name, strlen(name));
     return index >= 0 && index < args->command->option_count &&
            args->sources[index] != FROM_DEFAULT;
+}
+
+char *arguments_typed(const arguments *args)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "-_=+./:,@%";
+    cr_text text = { 0 };
+    cr_text_printf(&text, "cresset %s", args->command->name);
+    for (int i = 0; i < args->word_count; i++) {
+        const char *word = args->words[i];
+        bool quoted = !*word || word[strspn(word, plain)];
+        cr_text_append(&text, quoted ? " '" : " ");
+        for (; *word; word++) {
+            if (*word == '\'')
+                cr_text_append(&text, "'\\''");
+            else
+                cr_text_append_bytes(&text, word, 1);
+        }
+        cr_text_append(&text, quoted ? "'" : "");
+    }
+    return cr_text_take(&text);
 }

@@ -16,6 +16,7 @@ void progress_begin(progress *bar, const char *label, int64_t total, const char 
     *bar = (progress){ .label = label,
                        .unit = unit,
                        .total = total,
+                       .first = -1,
                        .live = terminal_is_live(stderr),
                        .color = terminal_has_color(stderr),
                        .unicode = terminal_has_unicode(),
@@ -44,24 +45,25 @@ static void append_bar(cr_text *out, const progress *bar, double share, int colu
     cr_text_append(out, bar->color ? "\033[0m" : "");
 }
 
-/* "  loss 0.3412  88.1 %  12,345 images/s  0:12 left" */
+/* "  loss 0.3412  acc 88.1 %  12,345/s  0:12 left" */
 static void append_figures(cr_text *out, const progress *bar, const char *tail)
 {
     double elapsed = cr_clock_seconds() - bar->began;
     char number[NUMBER_SIZE];
-    if (tail && *tail)
+    if (*tail)
         cr_text_printf(out, "  %s", tail);
-    if (bar->done == 0 || elapsed <= 0)
+    if (bar->done == bar->first || elapsed <= 0)
         return;
-    double rate = (double)bar->done / elapsed;
+    double own_rate = (double)(bar->done - bar->first) / elapsed;
+    double rate = bar->rate > 0 ? bar->rate : own_rate;
+    double left = bar->left > 0 ? bar->left : (double)(bar->total - bar->done) / own_rate;
     if (rate >= 10)
         cr_text_printf(out, "  %s", format_count(number, (int64_t)(rate + 0.5)));
     else
         cr_text_printf(out, "  %.1f", rate);
-    cr_text_printf(out, " %s/s", bar->unit);
-    if (bar->done < bar->total)
-        cr_text_printf(out, "  %s left",
-                       format_clock(number, (double)(bar->total - bar->done) / rate));
+    cr_text_printf(out, "%s%s/s", bar->live ? "" : " ", bar->live ? "" : bar->unit);
+    if (left > 0)
+        cr_text_printf(out, "  %s left", format_clock(number, left));
 }
 
 /* Cuts a line of plain text to a number of columns. */
@@ -115,6 +117,8 @@ void progress_update(progress *bar, int64_t done, const char *tail)
 {
     double now = cr_clock_seconds();
     bar->done = done;
+    if (bar->first < 0)
+        bar->first = done;
     if (now - bar->painted < (bar->live ? REPAINT_SECONDS : PLAIN_SECONDS))
         return;
     bar->painted = now;

@@ -48,6 +48,12 @@ void table_cell(cli_table *table, const char *format, ...)
     add(table, cr_text_take(&text));
 }
 
+void table_words(cli_table *table, const char *const *words)
+{
+    for (; *words; words++)
+        table_cell(table, "%s", *words);
+}
+
 void table_rule(cli_table *table)
 {
     for (int i = 0; i < table->columns; i++)
@@ -133,6 +139,11 @@ void table_print(cli_table *table, FILE *stream)
     if (out.data && !table->failed)
         fputs(out.data, stream);
     cr_text_free(&out);
+    table_free(table);
+}
+
+void table_free(cli_table *table)
+{
     for (int i = 0; i < table->count; i++)
         if (table->cells[i] != rule)
             cr_free(table->cells[i]);

@@ -155,3 +155,13 @@ const char *format_clock(char buffer[NUMBER_SIZE], double seconds)
         snprintf(buffer, NUMBER_SIZE, "%lld:%02lld", minutes, whole % 60);
     return buffer;
 }
+
+const char *format_sizes(char *buffer, size_t room, const cr_shape *shape, int first)
+{
+    int at = 0;
+    buffer[0] = '\0';
+    for (int i = first; i < shape->ndim && at < (int)room; i++)
+        at += snprintf(buffer + at, room - (size_t)at, "%s%lld", i > first ? "x" : "",
+                       (long long)shape->dim[i]);
+    return buffer;
+}

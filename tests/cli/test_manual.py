@@ -4,10 +4,9 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 import unittest
 
-from command import CRESSET, CommandTest, commands
+from command import FolderTest, commands
 
 SOURCE = os.environ.get("CRESSET_SOURCE", ".")
 
@@ -26,13 +25,9 @@ def check(test, tool, *words):
     return result.stdout
 
 
-class ManualTest(CommandTest):
-    def setUp(self):
-        self.folder = tempfile.TemporaryDirectory()
-        self.addCleanup(self.folder.cleanup)
-
+class ManualTest(FolderTest):
     def write(self, name, text):
-        path = os.path.join(self.folder.name, name)
+        path = self.path(name)
         with open(path, "w") as file:
             file.write(text)
         return path

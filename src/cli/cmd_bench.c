@@ -1,0 +1,257 @@
+/* `cresset bench`: how long a model takes for a training step and for inference, on random data. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "cli.h"
+#include "cresset/autograd.h"
+#include "cresset/memory.h"
+#include "cresset/models.h"
+#include "cresset/ops.h"
+#include "cresset/optim.h"
+#include "cresset/system.h"
+#include "cresset/thread.h"
+
+#define WARM_UP_RUNS 2
+
+typedef struct bench_settings {
+    cr_model_settings model;
+    number_list input;
+    int64_t batch_size, repeat, threads;
+    const char *mode, *optimizer;
+    bool bf16, json;
+} bench_settings;
+
+static const char *const mode_names[] = { "both", "train", "infer" };
+
+static const char *mode_words(int index)
+{
+    return index < COUNT_OF(mode_names) ? mode_names[index] : NULL;
+}
+
+/* Those that take one step a batch, which the last one, L-BFGS, does not. */
+const char *optimizer_words(int index)
+{
+    return index < (int)CR_OPTIM_LBFGS ? cr_optim_name((cr_optim_kind)index) : NULL;
+}
+
+static const cli_option options[] = {
+    { "batch-size", 'b', "Work", INTEGER(bench_settings, batch_size, 1, 1 << 20), "N", "32",
+      "samples in a batch" },
+    { "input", 0, "Work", NUMBERS(bench_settings, input, 1, 1 << 20), "CxHxW", NULL,
+      "shape of one sample [the usual one of the model]" },
+    { "mode", 0, "Work", CHOICE(bench_settings, mode, mode_words), "WORD", "both", "what to time" },
+    { "optimizer", 'o', "Work", CHOICE(bench_settings, optimizer, optimizer_words), "NAME", "sgd",
+      "what takes the training step" },
+    { "bf16", 0, "Work", FLAG(bench_settings, bf16), NULL, NULL,
+      "compute in bfloat16 where that is safe (autocast)" },
+    CLASSES_OPTION(bench_settings, model, "Model"),
+    MODEL_OPTIONS(bench_settings, model, "Model"),
+    { "repeat", 'r', "Measurement", INTEGER(bench_settings, repeat, 1, 100000), "N", "10",
+      "how many times each work is timed" },
+    { "threads", 't', "Measurement", INTEGER(bench_settings, threads, 0, 1024), "N", "0",
+      "threads to compute with; 0 is the default of cresset info" },
+    { "json", 0, "Output", FLAG(bench_settings, json), NULL, NULL, "answer in JSON" },
+};
+
+static const cli_example examples[] = {
+    { "cresset bench resnet18 --small-stem --input 1x28x28 --batch-size 128",
+      "A training step and inference on images like Fashion-MNIST's:" },
+    { "cresset bench resnet50 --mode infer --batch-size 1 --json",
+      "The time of a single answer, for a program:" },
+};
+
+/* One model on one batch of random numbers. */
+typedef struct workload {
+    cr_bound_architecture bound;
+    cr_model *model;
+    cr_optim *optimizer;
+    cr_tensor *images; /* (N, C, H, W) */
+    cr_tensor *labels; /* (N) */
+} workload;
+
+typedef struct timing {
+    double median, fastest, slowest;
+    int64_t memory; /* bytes of tensors at the highest */
+} timing;
+
+static bool prepare(workload *work, const cr_architecture *architecture,
+                    const bench_settings *settings)
+{
+    const number_list *given = &settings->input;
+    cr_shape shape = CR_SHAPE(settings->batch_size, architecture->channels, architecture->height,
+                              architecture->width);
+    for (int i = 0; i < given->count; i++)
+        shape.dim[i + 1] = given->values[i];
+    int64_t classes = settings->model.classes ? settings->model.classes : architecture->classes;
+    work->bound = (cr_bound_architecture){ architecture, settings->model };
+    work->model = cr_model_new(.seed = 1);
+    work->images = cr_retain(cr_randn(shape));
+    work->labels = cr_retain(cr_randint(0, classes, CR_SHAPE(settings->batch_size)));
+    if (cr_failed() || cr_model_build(work->model, cr_run_architecture, &work->bound, shape, CR_F32,
+                                      NULL) != CR_OK)
+        return false;
+    cr_optim_settings step = cr_optim_defaults(cr_optim_find(settings->optimizer));
+    step.lr = 1e-3;
+    step.momentum = step.kind == CR_OPTIM_SGD ? 0.9 : step.momentum;
+    work->optimizer = cr_optim_new(work->model, step);
+    return work->optimizer != NULL;
+}
+
+static void release(workload *work)
+{
+    cr_optim_free(work->optimizer);
+    cr_model_free(work->model);
+    cr_release(work->images);
+    cr_release(work->labels);
+    cr_frame_end_all();
+}
+
+static void train_step(workload *work)
+{
+    cr_tensor *logits = cr_run_architecture(cr_root(work->model), work->images, &work->bound);
+    cr_tensor *loss = cr_cross_entropy(logits, work->labels);
+    cr_model_zero_grad(work->model);
+    cr_backward(loss);
+    cr_optim_step(work->optimizer);
+}
+
+static void infer(workload *work)
+{
+    cr_run_architecture(cr_root(work->model), work->images, &work->bound);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Times `repeat` runs of a work after a few that are not counted. False with an error set. */
+static bool measure(workload *work, bool training, int64_t repeat, timing *result)
+{
+    double *seconds = cr_alloc_zeroed((size_t)repeat, sizeof *seconds);
+    if (!seconds)
+        return false;
+    cr_model_train(work->model, training);
+    cr_set_grad_enabled(training);
+    cr_memory_reset_peak();
+    for (int64_t i = -WARM_UP_RUNS; i < repeat && !cr_failed(); i++) {
+        cr_frame frame = cr_frame_begin();
+        double began = cr_clock_seconds();
+        if (training)
+            train_step(work);
+        else
+            infer(work);
+        cr_frame_end(frame);
+        if (i >= 0)
+            seconds[i] = cr_clock_seconds() - began;
+    }
+    qsort(seconds, (size_t)repeat, sizeof *seconds, by_value);
+    *result = (timing){ (seconds[(repeat - 1) / 2] + seconds[repeat / 2]) / 2, seconds[0],
+                        seconds[repeat - 1], (int64_t)cr_memory_get_stats().peak };
+    cr_free(seconds);
+    return !cr_failed();
+}
+
+static json_t *timing_to_json(const char *mode, const timing *result, int64_t batch)
+{
+    return json_pack("{s:s, s:f, s:f, s:f, s:f, s:I}", "mode", mode, "seconds", result->median,
+                     "fastest_seconds", result->fastest, "slowest_seconds", result->slowest,
+                     "samples_per_second", (double)batch / result->median, "tensor_bytes",
+                     (json_int_t)result->memory);
+}
+
+static void add_timing(cli_table *table, const char *what, const timing *result, int64_t batch)
+{
+    char number[NUMBER_SIZE];
+    table_cell(table, "%s", what);
+    table_cell(table, "%s", format_seconds(number, result->median));
+    table_cell(table, "%s", format_seconds(number, result->fastest));
+    table_cell(table, "%s", format_seconds(number, result->slowest));
+    table_cell(table, "%s", format_scaled(number, (double)batch / result->median));
+    table_cell(table, "%s", format_bytes(number, (double)result->memory));
+}
+
+static int report_timings(const arguments *args, const workload *work, const timing *results)
+{
+    const bench_settings *settings = args->settings;
+    bool wanted[] = { settings->mode != mode_names[2], settings->mode != mode_names[1] };
+    static const char *const modes[] = { "train", "infer" };
+    static const char *const words[] = { "training step", "inference" };
+    const char *name = work->bound.architecture->name;
+    char shape[CR_SHAPE_TEXT], memory[NUMBER_SIZE];
+    cr_shape input = cr_shape_of(work->images);
+    cli_table table;
+    table_begin(&table, "lrrrrr");
+    table_row(&table, "work", "median", "fastest", "slowest", "samples/s", "tensors");
+    table_rule(&table);
+    json_t *rows = json_array();
+    for (int i = 0; i < COUNT_OF(modes); i++) {
+        if (!wanted[i])
+            continue;
+        add_timing(&table, words[i], &results[i], settings->batch_size);
+        json_array_append_new(rows, timing_to_json(modes[i], &results[i], settings->batch_size));
+    }
+    if (settings->json) {
+        table_free(&table);
+        return print_json(args->command,
+                          json_pack("{s:s, s:I, s:i, s:s, s:b, s:I, s:o}", "model", name,
+                                    "batch_size", (json_int_t)settings->batch_size, "threads",
+                                    cr_num_threads(), "isa", cr_isa_name(cr_cpu_isa()), "bf16",
+                                    settings->bf16, "process_peak_bytes",
+                                    (json_int_t)cr_process_memory_peak(), "timings", rows));
+    }
+    json_decref(rows);
+    printf("%s on a batch of %s, %d threads, %s%s, %lld runs\n\n", name,
+           format_sizes(shape, sizeof shape, &input, 0), cr_num_threads(),
+           cr_isa_name(cr_cpu_isa()), settings->bf16 ? ", bfloat16" : "",
+           (long long)settings->repeat);
+    table_print(&table, stdout);
+    printf("\nmemory of the process at its highest: %s\n",
+           format_bytes(memory, (double)cr_process_memory_peak()));
+    return STATUS_DONE;
+}
+
+static int run(const arguments *args)
+{
+    const bench_settings *settings = args->settings;
+    workload work = { 0 };
+    timing results[2] = { 0 };
+    const cr_architecture *architecture = cr_architecture_find(args->operands[0]);
+    if (!architecture) {
+        library_failure(args->command);
+        return STATUS_USAGE;
+    }
+    if (settings->input.count != 0 && settings->input.count != 3)
+        return usage_error(args->command, "--input must be three numbers such as 3x224x224");
+    cr_set_num_threads((int)settings->threads);
+    cr_set_autocast(settings->bf16 ? CR_BF16 : CR_F32);
+    bool good = prepare(&work, architecture, settings);
+    if (good && settings->mode != mode_names[2])
+        good = measure(&work, true, settings->repeat, &results[0]);
+    if (good && settings->mode != mode_names[1])
+        good = measure(&work, false, settings->repeat, &results[1]);
+    int status = good ? report_timings(args, &work, results) : library_failure(args->command);
+    release(&work);
+    return status;
+}
+
+const cli_command bench_command = {
+    .name = "bench",
+    .summary = "Time training and inference of a model on random data",
+    .operands = "MODEL",
+    .description =
+        "Runs a training step (forward, backward and the step of the optimiser) and inference of "
+        "a model on a batch of random numbers, a few times each, and shows the median, the "
+        "samples a second that it makes, and the memory that tensors took at the highest.",
+    .examples = examples,
+    .example_count = COUNT_OF(examples),
+    .options = options,
+    .option_count = COUNT_OF(options),
+    .settings_size = sizeof(bench_settings),
+    .operand_minimum = 1,
+    .operand_maximum = 1,
+    .operand_words = architecture_words,
+    .takes_config = true,
+    .run = run,
+};

@@ -1,0 +1,244 @@
+/* `cresset eval`: how good a trained model is on a data set. */
+#include <string.h>
+
+#include "cli.h"
+#include "cresset/file.h"
+#include "cresset/memory.h"
+#include "cresset/thread.h"
+
+#define SHOWN_CLASSES   20 /* a confusion matrix of more is not printed */
+#define SHOWN_MISTAKES  48
+#define SHOWN_CONFUSION 5
+
+typedef struct eval_settings {
+    const char *data, *split, *report;
+    int64_t batch_size, workers, threads;
+    bool json;
+} eval_settings;
+
+static const char *const split_names[] = { "test", "train" };
+
+const char *split_words(int index)
+{
+    return index < COUNT_OF(split_names) ? split_names[index] : NULL;
+}
+
+static const cli_option eval_options[] = {
+    { "data", 'd', "Data", FOLDER_PATH(eval_settings, data), "DATA", NULL,
+      "the data set: a folder of idx files, or the name of one in /usr/share/datasets [what the "
+      "run was trained on]" },
+    { "split", 0, "Data", CHOICE(eval_settings, split, split_words), "WORD", "test",
+      "which part of it" },
+    { "batch-size", 'b', "Work", INTEGER(eval_settings, batch_size, 1, 1 << 20), "N", "256",
+      "samples in a batch" },
+    { "workers", 'j', "Work", INTEGER(eval_settings, workers, 0, 256), "N", "2",
+      "threads that prepare batches" },
+    { "threads", 't', "Work", INTEGER(eval_settings, threads, 0, 1024), "N", "0",
+      "threads to compute with, 0 for all" },
+    { "report", 'r', "Output", FOLDER_PATH(eval_settings, report), "DIR", NULL,
+      "also write report.html and the confusion matrix as a picture to this folder" },
+    { "json", 0, "Output", FLAG(eval_settings, json), NULL, NULL, "answer in JSON" },
+};
+
+static const cli_example examples[] = {
+    { "cresset eval runs/convnet-001", "The best weights of a run, on the test samples:" },
+    { "cresset eval best.safetensors --data fashion-mnist --report evaluation",
+      "A file of weights, with a page to look at:" },
+    { "cresset eval runs/convnet-001 --json | jq .accuracy", "For a program:" },
+};
+
+/* What is evaluated, and how it came out. */
+typedef struct subject {
+    const arguments *args;
+    const char *path; /* of the model */
+    char *data;       /* the name of the data set */
+    cr_classifier *classifier;
+    cr_dataset *set;
+    cr_evaluation evaluation;
+    int64_t *confusion;
+} subject;
+
+/* --- Text ----------------------------------------------------------------------------------- */
+
+static void print_matrix(const subject *s)
+{
+    int64_t classes = s->evaluation.classes;
+    char alignment[SHOWN_CLASSES + 2];
+    cli_table table;
+    memset(alignment, 'r', sizeof alignment);
+    alignment[0] = 'l';
+    alignment[classes + 1] = '\0';
+    table_begin(&table, alignment);
+    table_cell(&table, "truth, predicted as");
+    for (int64_t i = 0; i < classes; i++)
+        table_cell(&table, "%lld", (long long)i);
+    table_rule(&table);
+    for (int64_t row = 0; row < classes; row++) {
+        table_cell(&table, "%lld %s", (long long)row, s->classifier->class_names[row]);
+        for (int64_t column = 0; column < classes; column++) {
+            int64_t count = s->confusion[row * classes + column];
+            if (count)
+                table_cell(&table, "%lld", (long long)count);
+            else
+                table_cell(&table, "%s", terminal_has_unicode() ? "·" : ".");
+        }
+    }
+    printf("\n");
+    table_print(&table, stdout);
+}
+
+/* The pairs of classes that are confused most often. */
+static void print_confusions(const subject *s)
+{
+    int64_t classes = s->evaluation.classes, below = INT64_MAX, below_at = -1;
+    for (int shown = 0; shown < SHOWN_CONFUSION; shown++) {
+        int64_t most = 0, most_at = -1;
+        for (int64_t at = 0; at < classes * classes; at++) {
+            int64_t count = s->confusion[at];
+            bool later = count < below || (count == below && at > below_at);
+            if (at / classes != at % classes && later && count > most) {
+                most = count;
+                most_at = at;
+            }
+        }
+        if (most_at < 0)
+            return;
+        printf("%s%lld %s taken for %s\n", shown ? "               " : "\nmost mistaken  ",
+               (long long)most, s->classifier->class_names[most_at / classes],
+               s->classifier->class_names[most_at % classes]);
+        below = most;
+        below_at = most_at;
+    }
+}
+
+static int print_text(const subject *s)
+{
+    const eval_settings *settings = s->args->settings;
+    char count[NUMBER_SIZE], seconds[NUMBER_SIZE];
+    char *table = cr_classification_report(s->confusion, s->evaluation.classes,
+                                           (const char *const *)s->classifier->class_names, NULL);
+    if (!table)
+        return library_failure(s->args->command);
+    printf("%s (%s) on %s, %s %s samples\n", s->path, s->classifier->bound.architecture->name,
+           s->data, format_count(count, s->evaluation.count), settings->split);
+    printf("accuracy %.2f %%, loss %.4f, in %s\n\n", s->evaluation.accuracy * 100,
+           s->evaluation.loss, format_seconds(seconds, s->evaluation.seconds));
+    fputs(table, stdout);
+    cr_free(table);
+    if (s->evaluation.classes <= SHOWN_CLASSES)
+        print_matrix(s);
+    print_confusions(s);
+    if (settings->report)
+        printf("report         %s/report.html\n", settings->report);
+    return STATUS_DONE;
+}
+
+/* --- JSON and the page ---------------------------------------------------------------------- */
+
+static int print_as_json(const subject *s)
+{
+    const eval_settings *settings = s->args->settings;
+    char *text = cr_classification_report_json(
+        s->confusion, s->evaluation.classes, (const char *const *)s->classifier->class_names, NULL);
+    json_t *scores = text ? json_loads(text, 0, NULL) : NULL;
+    cr_free(text);
+    if (!scores)
+        return library_failure(s->args->command);
+    json_t *answer =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:f}", "model", s->path, "architecture",
+                  s->classifier->bound.architecture->name, "data", s->data, "split",
+                  settings->split, "samples", (json_int_t)s->evaluation.count, "loss",
+                  s->evaluation.loss, "seconds", s->evaluation.seconds);
+    json_object_update(answer, scores);
+    json_decref(scores);
+    return print_json(s->args->command, answer);
+}
+
+static bool write_page(const subject *s, const char *folder)
+{
+    int64_t mistake_count;
+    char count[NUMBER_SIZE], evaluated[NUMBER_SIZE + 32];
+    const eval_settings *settings = s->args->settings;
+    cr_report_mistake *mistakes =
+        mistakes_of(&s->evaluation, s->set, SHOWN_MISTAKES, &mistake_count);
+    char *command = arguments_typed(s->args);
+    snprintf(evaluated, sizeof evaluated, "%s %s images", format_count(count, s->evaluation.count),
+             settings->split);
+    cr_report report = {
+        .title = s->path,
+        .model = s->classifier->bound.architecture->name,
+        .data = s->data,
+        .command = command,
+        .no_seed = true,
+        .parameters = cr_model_parameter_count(s->classifier->model, false),
+        .test_accuracy = s->evaluation.accuracy,
+        .confusion = s->confusion,
+        .classes = s->evaluation.classes,
+        .class_names = (const char *const *)s->classifier->class_names,
+        .evaluated_on = evaluated,
+        .mistakes = mistakes,
+        .mistake_count = mistakes ? mistake_count : 0,
+    };
+    bool good = mistakes && command && cr_report_write(&report, folder) == CR_OK;
+    free_mistakes(mistakes, mistake_count);
+    cr_free(command);
+    return good;
+}
+
+/* --- The command ---------------------------------------------------------------------------- */
+
+static bool evaluate(subject *s)
+{
+    const eval_settings *settings = s->args->settings;
+    bool train = settings->split == split_names[1];
+    s->data = settings->data ? cr_string_copy(settings->data) : run_setting(s->path, "data");
+    if (!s->data && !cr_failed())
+        cr_error_set(CR_ERROR_ARGUMENT, "%s does not say what it was trained on: give --data DATA",
+                     s->path);
+    s->classifier = cr_failed() ? NULL : cr_classifier_load(s->path);
+    s->set = s->classifier ? open_data(s->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST) : NULL;
+    if (!s->set || !evaluate_set(s->classifier, s->set, settings->batch_size, settings->workers,
+                                 settings->json, &s->evaluation))
+        return false;
+    s->confusion = confusion_of(&s->evaluation);
+    return s->confusion && (!settings->report || write_page(s, settings->report));
+}
+
+static int run(const arguments *args)
+{
+    const eval_settings *settings = args->settings;
+    subject s = { .args = args, .path = args->operands[0] };
+    int status;
+    cr_set_num_threads((int)settings->threads);
+    interrupt_watch();
+    if (!evaluate(&s))
+        status = library_failure(args->command);
+    else
+        status = settings->json ? print_as_json(&s) : print_text(&s);
+    cr_free(s.confusion);
+    cr_evaluation_free(&s.evaluation);
+    cr_dataset_free(s.set);
+    cr_classifier_free(s.classifier);
+    cr_free(s.data);
+    cr_frame_end_all();
+    return status;
+}
+
+const cli_command eval_command = {
+    .name = "eval",
+    .summary = "Measure a trained model on a data set",
+    .operands = "MODEL",
+    .description = "Shows the accuracy and loss of a trained model on the test samples of a data "
+                   "set, precision, recall and F1 of each class, and the confusion matrix.\n\n"
+                   "MODEL is a run directory, of which the best weights are taken, or a file of "
+                   "weights that cresset train wrote.",
+    .examples = examples,
+    .example_count = COUNT_OF(examples),
+    .options = eval_options,
+    .option_count = COUNT_OF(eval_options),
+    .settings_size = sizeof(eval_settings),
+    .operand_minimum = 1,
+    .operand_maximum = 1,
+    .takes_config = true,
+    .run = run,
+};

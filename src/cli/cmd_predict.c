@@ -1,0 +1,374 @@
+/* `cresset predict`: what a trained model says about pictures, files or samples of a data set. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli.h"
+#include "cresset/autograd.h"
+#include "cresset/memory.h"
+#include "cresset/ops.h"
+#include "cresset/thread.h"
+
+#define BATCH       64
+#define MOST_INPUTS 1000000 /* of one call, ranges counted out */
+
+typedef struct predict_settings {
+    const char *data, *split, *format;
+    int64_t top, threads;
+    bool show, json;
+} predict_settings;
+
+static const char *const format_names[] = { "text", "json" };
+
+static const char *format_words(int index)
+{
+    return index < COUNT_OF(format_names) ? format_names[index] : NULL;
+}
+
+static const cli_option predict_options[] = {
+    { "data", 'd', "Input", FOLDER_PATH(predict_settings, data), "DATA", NULL,
+      "take INPUT as numbers of samples of this data set" },
+    { "split", 0, "Input", CHOICE(predict_settings, split, split_words), "WORD", "test",
+      "which part of it" },
+    { "threads", 't', "Input", INTEGER(predict_settings, threads, 0, 1024), "N", "0",
+      "threads to compute with, 0 for all" },
+    { "top", 'k', "Output", INTEGER(predict_settings, top, 1, 1000), "K", "3",
+      "how many classes to show, the most probable first" },
+    { "show", 's', "Output", FLAG(predict_settings, show), NULL, NULL,
+      "draw each picture as the model sees it" },
+    { "format", 'f', "Output", CHOICE(predict_settings, format, format_words), "WORD", "text",
+      "how to answer" },
+    { "json", 0, "Output", FLAG(predict_settings, json), NULL, NULL, "the same as --format json" },
+};
+
+static const cli_example examples[] = {
+    { "cresset predict runs/convnet-001 boot.png shirt.png", "Pictures in files:" },
+    { "cresset predict runs/convnet-001 --data fashion-mnist --show 0-5",
+      "The first six test samples, and how they look:" },
+    { "cresset predict best.safetensors --json *.png", "For a program:" },
+};
+
+/* One picture: where it comes from, and what the model says. */
+typedef struct input {
+    const char *path; /* of its file; NULL for a sample of the data set */
+    int64_t index;    /* of that sample */
+    int64_t truth;    /* its class, CR_NO_LABEL if not known */
+} input;
+
+typedef struct prediction {
+    const arguments *args;
+    cr_classifier *classifier;
+    cr_dataset *set; /* NULL for files */
+    input *inputs;
+    int64_t count;
+    float *samples;       /* (count, C, H, W), from 0 to 1 */
+    float *probabilities; /* (count, classes) */
+} prediction;
+
+/* --- Inputs --------------------------------------------------------------------------------- */
+
+static bool add_input(prediction *p, input one)
+{
+    if ((p->count & (p->count - 1)) == 0) { /* full at the powers of two */
+        input *grown = cr_resize(p->inputs, p->count ? (size_t)p->count * 2 : 1, sizeof *grown);
+        if (!grown)
+            return false;
+        p->inputs = grown;
+    }
+    p->inputs[p->count++] = one;
+    return true;
+}
+
+/* The samples that "7" or "0-5" names. */
+static bool add_range(prediction *p, const char *word)
+{
+    char first_word[24];
+    long long first, last, size = cr_dataset_size(p->set);
+    size_t length = strcspn(word, "-");
+    snprintf(first_word, sizeof first_word, "%.*s", (int)length, word);
+    bool good = length < sizeof first_word && cr_parse_int64(first_word, &first);
+    last = first;
+    if (good && word[length])
+        good = cr_parse_int64(word + length + 1, &last);
+    if (!good || first < 0 || last < first) {
+        cr_error_set(CR_ERROR_ARGUMENT, "\"%s\" is not a number of a sample, such as 7 or 0-5",
+                     word);
+        return false;
+    }
+    if (last >= size) {
+        cr_error_set(CR_ERROR_ARGUMENT, "there is no sample %lld: %s has samples 0 to %lld", last,
+                     cr_dataset_name(p->set), size - 1);
+        return false;
+    }
+    for (long long i = first; i <= last; i++)
+        if (!add_input(p, (input){ .index = i, .truth = CR_NO_LABEL }))
+            return false;
+    return true;
+}
+
+static bool list_inputs(prediction *p)
+{
+    for (int i = 1; i < p->args->operand_count; i++) {
+        const char *word = p->args->operands[i];
+        input file = { .path = word, .index = -1, .truth = CR_NO_LABEL };
+        if (p->set ? !add_range(p, word) : !add_input(p, file))
+            return false;
+        if (p->count > MOST_INPUTS) {
+            cr_error_set(CR_ERROR_ARGUMENT, "more than %d inputs at once", MOST_INPUTS);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Sample `index` of the data set as numbers from 0 to 1. */
+static bool read_sample(prediction *p, input *one, float *sample, int64_t numel)
+{
+    if (cr_dataset_dtype(p->set) == CR_F32)
+        return cr_dataset_get(p->set, one->index, sample, &one->truth) == CR_OK;
+    uint8_t *bytes = cr_alloc((size_t)numel);
+    bool good = bytes && cr_dataset_get(p->set, one->index, bytes, &one->truth) == CR_OK;
+    for (int64_t i = 0; good && i < numel; i++)
+        sample[i] = (float)bytes[i] / 255;
+    cr_free(bytes);
+    return good;
+}
+
+/* True if the samples and classes of the data set are those of the model. */
+static bool fits_model(const prediction *p)
+{
+    char has[CR_SHAPE_TEXT], wants[CR_SHAPE_TEXT];
+    const cr_shape *shape = &p->classifier->input;
+    cr_shape own = cr_dataset_sample_shape(p->set);
+    int classes = cr_dataset_class_count(p->set);
+    if (!cr_shape_equal(&own, shape))
+        cr_error_set(CR_ERROR_SHAPE, "the samples of %s are %s, and the model takes %s",
+                     cr_dataset_name(p->set), format_sizes(has, sizeof has, &own, 0),
+                     format_sizes(wants, sizeof wants, shape, 0));
+    else if (classes > p->classifier->class_count)
+        cr_error_set(CR_ERROR_SHAPE, "%s has %d classes, and the model knows %d",
+                     cr_dataset_name(p->set), classes, p->classifier->class_count);
+    return !cr_failed();
+}
+
+static bool read_inputs(prediction *p)
+{
+    const cr_shape *shape = &p->classifier->input;
+    int64_t numel = cr_shape_numel(shape);
+    if (p->set && !fits_model(p))
+        return false;
+    p->samples = cr_alloc_array((size_t)p->count, (size_t)numel * sizeof(float));
+    for (int64_t i = 0; p->samples && i < p->count; i++) {
+        float *sample = p->samples + i * numel;
+        input *one = &p->inputs[i];
+        if (p->set ? !read_sample(p, one, sample, numel) : !read_image(one->path, sample, shape))
+            return false;
+    }
+    return p->samples != NULL;
+}
+
+/* --- The model ------------------------------------------------------------------------------ */
+
+/* Probabilities of the samples from `first` on, at most a batch of them. */
+static bool predict_batch(prediction *p, int64_t first)
+{
+    const cr_shape *shape = &p->classifier->input;
+    int64_t numel = cr_shape_numel(shape), classes = p->classifier->class_count;
+    int64_t count = p->count - first < BATCH ? p->count - first : BATCH;
+    cr_tensor *samples =
+        cr_from_buffer(p->samples + first * numel,
+                       CR_SHAPE(count, shape->dim[0], shape->dim[1], shape->dim[2]), CR_F32);
+    for (int64_t i = 0; samples && i < count; i++) {
+        cr_sample sample = { (float *)cr_data(samples) + i * numel, shape->dim[0], shape->dim[1],
+                             shape->dim[2] };
+        cr_transform_apply(&p->classifier->transforms, &sample, 0, 0, first + i);
+    }
+    cr_tensor *logits = cr_classifier_forward(p->classifier, samples);
+    return cr_to_buffer(cr_softmax(logits, 1), p->probabilities + first * classes,
+                        (size_t)(count * classes) * sizeof(float)) == CR_OK;
+}
+
+static bool predict(prediction *p)
+{
+    p->probabilities =
+        cr_alloc_array((size_t)p->count, (size_t)p->classifier->class_count * sizeof(float));
+    bool good = p->probabilities != NULL;
+    cr_model_train(p->classifier->model, false);
+    cr_set_grad_enabled(false);
+    for (int64_t first = 0; good && first < p->count; first += BATCH) {
+        cr_frame frame = cr_frame_begin();
+        good = predict_batch(p, first);
+        cr_frame_end(frame);
+    }
+    return good;
+}
+
+/* The class of rank `rank` (0: the most probable) for one input, by repeated search: ranks are
+ * few. `above` is the class of the rank before, -1 for none. */
+static int next_class(const prediction *p, int64_t which, int above)
+{
+    int classes = p->classifier->class_count, best = -1;
+    const float *row = p->probabilities + which * classes;
+    for (int i = 0; i < classes; i++) {
+        bool later = above < 0 || row[i] < row[above] || (row[i] == row[above] && i > above);
+        if (later && (best < 0 || row[i] > row[best]))
+            best = i;
+    }
+    return best;
+}
+
+/* --- Answers -------------------------------------------------------------------------------- */
+
+static const char *input_name(char buffer[NUMBER_SIZE], const input *one)
+{
+    if (one->path)
+        return one->path;
+    snprintf(buffer, NUMBER_SIZE, "%lld", (long long)one->index);
+    return buffer;
+}
+
+static json_t *ranks_to_json(const prediction *p, int64_t which, int64_t top)
+{
+    const float *row = p->probabilities + which * p->classifier->class_count;
+    json_t *ranks = json_array();
+    for (int class = next_class(p, which, -1); class >= 0 && top > 0; top--) {
+        json_array_append_new(ranks, json_pack("{s:i, s:s, s:f}", "class", class, "name",
+                                               p->classifier->class_names[class], "probability",
+                                               (double)row[class]));
+        class = next_class(p, which, class);
+    }
+    return ranks;
+}
+
+static int print_as_json(const prediction *p, int64_t top)
+{
+    json_t *answers = json_array();
+    for (int64_t i = 0; i < p->count; i++) {
+        const input *one = &p->inputs[i];
+        json_t *answer = one->path ? json_pack("{s:s}", "input", one->path)
+                                   : json_pack("{s:I}", "input", (json_int_t)one->index);
+        if (one->truth >= 0)
+            json_object_set_new(answer, "truth",
+                                json_string(p->classifier->class_names[one->truth]));
+        json_object_set_new(answer, "predictions", ranks_to_json(p, i, top));
+        json_array_append_new(answers, answer);
+    }
+    return print_json(p->args->command, answers);
+}
+
+static void print_table(const prediction *p, int64_t top)
+{
+    char name[NUMBER_SIZE], ranks[256];
+    cli_table table;
+    table_begin(&table, p->set ? "lll" : "ll");
+    table_cell(&table, p->set ? "sample" : "file");
+    if (p->set)
+        table_cell(&table, "truth");
+    table_cell(&table, "prediction");
+    table_rule(&table);
+    for (int64_t i = 0; i < p->count; i++) {
+        const input *one = &p->inputs[i];
+        const float *row = p->probabilities + i * p->classifier->class_count;
+        int class = next_class(p, i, -1), length = 0;
+        table_cell(&table, "%s", input_name(name, one));
+        if (p->set)
+            table_cell(&table, "%s%s",
+                       one->truth >= 0 ? p->classifier->class_names[one->truth] : "-",
+                       one->truth >= 0 && one->truth != class ? " *" : "");
+        for (int64_t rank = 0; class >= 0 && rank < top && length < (int)sizeof ranks; rank++) {
+            length += snprintf(ranks + length, sizeof ranks - (size_t)length, "%s%s %.1f %%",
+                               rank ? ", " : "", p->classifier->class_names[class],
+                               100 * (double)row[class]);
+            class = next_class(p, i, class);
+        }
+        table_cell(&table, "%s", ranks);
+    }
+    table_print(&table, stdout);
+}
+
+/* Draws what the model sees, before its normalization. */
+static bool show_inputs(const prediction *p)
+{
+    const cr_shape *shape = &p->classifier->input;
+    int64_t numel = cr_shape_numel(shape), plane = shape->dim[1] * shape->dim[2];
+    cli_picture *pictures = cr_alloc_zeroed((size_t)p->count, sizeof *pictures);
+    bool good = pictures != NULL;
+    for (int64_t i = 0; good && i < p->count; i++) {
+        int class = next_class(p, i, -1);
+        const float *sample = p->samples + i * numel;
+        uint8_t *pixels = cr_alloc((size_t)numel);
+        for (int64_t j = 0; pixels && j < numel; j++)
+            pixels[j % plane * shape->dim[0] + j / plane] = (uint8_t)(sample[j] * 255 + 0.5F);
+        pictures[i] = (cli_picture){
+            pixels, (int)shape->dim[1], (int)shape->dim[2], (int)shape->dim[0], { "" }
+        };
+        snprintf(pictures[i].captions[0], sizeof pictures[i].captions[0], "%s %.1f %%",
+                 p->classifier->class_names[class],
+                 100 * (double)p->probabilities[i * p->classifier->class_count + class]);
+        if (p->inputs[i].truth >= 0 && p->inputs[i].truth != class)
+            snprintf(pictures[i].captions[1], sizeof pictures[i].captions[1], "truly %s",
+                     p->classifier->class_names[p->inputs[i].truth]);
+        good = pixels != NULL;
+    }
+    if (good) {
+        show_pictures(stdout, pictures, (int)p->count);
+        printf("\n");
+    }
+    free_pictures(pictures, (int)p->count);
+    return good;
+}
+
+static bool work(prediction *p)
+{
+    const predict_settings *settings = p->args->settings;
+    bool train = strcmp(settings->split, "train") == 0;
+    p->classifier = cr_classifier_load(p->args->operands[0]);
+    if (!p->classifier)
+        return false;
+    if (settings->data) {
+        p->set = open_data(settings->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST);
+        if (!p->set)
+            return false;
+    }
+    return list_inputs(p) && read_inputs(p) && predict(p);
+}
+
+static int run(const arguments *args)
+{
+    const predict_settings *settings = args->settings;
+    prediction p = { .args = args };
+    int status = STATUS_DONE;
+    cr_set_num_threads((int)settings->threads);
+    bool json = settings->json || settings->format == format_names[1];
+    if (!work(&p) || (settings->show && !json && !show_inputs(&p)))
+        status = library_failure(args->command);
+    else if (json)
+        status = print_as_json(&p, settings->top);
+    else
+        print_table(&p, settings->top);
+    cr_free(p.samples);
+    cr_free(p.probabilities);
+    cr_free(p.inputs);
+    cr_dataset_free(p.set);
+    cr_classifier_free(p.classifier);
+    cr_frame_end_all();
+    return status;
+}
+
+const cli_command predict_command = {
+    .name = "predict",
+    .summary = "Say what a trained model sees in pictures",
+    .operands = "MODEL INPUT...",
+    .description =
+        "Shows the most probable classes of each input. INPUT is a PNG file, which is scaled to "
+        "the size that the model takes, or with --data the number of a sample, or a range such as "
+        "0-5.\n\nMODEL is a run directory, of which the best weights are taken, or a file of "
+        "weights that cresset train wrote.",
+    .examples = examples,
+    .example_count = COUNT_OF(examples),
+    .options = predict_options,
+    .option_count = COUNT_OF(predict_options),
+    .settings_size = sizeof(predict_settings),
+    .operand_minimum = 2,
+    .operand_maximum = MOST_INPUTS,
+    .run = run,
+};

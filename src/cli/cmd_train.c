@@ -1,0 +1,467 @@
+/* `cresset train`: its options, how they become the settings of the training interface, and the
+ * steps of a run. What is shown meanwhile stands in training.c, the report in run_report.c. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "cresset/file.h"
+#include "cresset/memory.h"
+#include "cresset/thread.h"
+#include "cresset/train.h"
+
+#define DATA       "Data"
+#define MODEL      "Model"
+#define TRAINING   "Training"
+#define OPTIMIZER  "Optimiser"
+#define SCHEDULE   "Learning-rate schedule"
+#define REGULARITY "Regularisation"
+#define RUN        "Run"
+
+typedef struct train_options {
+    const char *data, *augment;
+    double validation;
+    const char *architecture, *from, *freeze;
+    cr_model_settings model;
+    cr_train_settings train;
+    const char *optimizer, *schedule;
+    number_list milestones;
+    int64_t plateau_patience, workers, threads, seed;
+    bool bf16;
+    const char *out, *name, *resume;
+    double save_seconds;
+    bool report, events, dry_run, quiet, json;
+} train_options;
+
+static const char *schedule_words(int index)
+{
+    return index < (int)CR_TRAIN_SCHEDULE_COUNT ? cr_train_schedule_name((cr_train_schedule)index)
+                                                : NULL;
+}
+
+static const cli_option options[] = {
+    { "data", 'd', DATA, FOLDER_PATH(train_options, data), "DATA", NULL,
+      "the data set: a folder of idx files, or the name of one in /usr/share/datasets" },
+    { "validation", 0, DATA, REAL(train_options, validation, 0, 0.9), "X", "0.05",
+      "share of the training samples held out to choose the best epoch; 0 chooses by the test "
+      "samples" },
+    { "augment", 'a', DATA, TEXT(train_options, augment), "LIST", NULL,
+      "changes of the training images, such as flip,crop:4,shift:0.1,erase:0.25,cutout:8" },
+    { "balanced", 0, DATA, FLAG(train_options, train.balanced), NULL, NULL,
+      "draw samples so that all classes come equally often" },
+    { "samples-per-epoch", 0, DATA, INTEGER(train_options, train.samples_per_epoch, 0, INT32_MAX),
+      "N", "0", "samples in an epoch; 0 is all" },
+    { "workers", 'j', DATA, INTEGER(train_options, workers, 0, 256), "N", "2",
+      "threads that prepare batches; results do not depend on it" },
+
+    { "model", 'm', MODEL, CHOICE(train_options, architecture, architecture_words), "NAME",
+      "convnet", "the model" },
+    MODEL_OPTIONS(train_options, model, MODEL),
+    { "from", 'f', MODEL, FILE_PATH(train_options, from), "MODEL", NULL,
+      "begin with the weights of a run or file (fine-tuning) instead of --model" },
+    { "freeze", 0, MODEL, TEXT(train_options, freeze), "PATTERN", NULL,
+      "leave the parameters of these names as they are, such as layer1.*" },
+
+    { "epochs", 'e', TRAINING, INTEGER(train_options, train.epochs, 1, 1000000), "N", "10",
+      "passes over the training samples" },
+    { "batch-size", 'b', TRAINING, INTEGER(train_options, train.batch_size, 1, 1 << 20), "N", "128",
+      "samples in a batch" },
+    { "accumulate", 0, TRAINING, INTEGER(train_options, train.accumulate, 1, 1 << 20), "N", "1",
+      "batches whose gradients make one step" },
+    { "early-stopping", 0, TRAINING, INTEGER(train_options, train.early_stopping, 0, 1000000), "N",
+      "0", "stop after N epochs without a better validation accuracy; 0 is never" },
+    { "seed", 's', TRAINING, INTEGER(train_options, seed, 0, 1e18), "N", "0",
+      "where random numbers begin; the same seed gives the same weights" },
+    { "threads", 't', TRAINING, INTEGER(train_options, threads, 0, 1024), "N", "0",
+      "threads to compute with, 0 for all; results do not depend on it" },
+    { "bf16", 0, TRAINING, FLAG(train_options, bf16), NULL, NULL,
+      "compute in bfloat16 where that is safe (autocast)" },
+
+    { "optimizer", 'o', OPTIMIZER, CHOICE(train_options, optimizer, optimizer_words), "NAME",
+      "adamw", "what takes the steps" },
+    { "lr", 'l', OPTIMIZER, REAL(train_options, train.optimizer.lr, 0, 1e6), "X", NULL,
+      "learning rate [PyTorch's default for the optimiser, 0.001 for adamw]" },
+    { "weight-decay", 'w', OPTIMIZER, REAL(train_options, train.optimizer.weight_decay, 0, 1e6),
+      "X", NULL, "weight decay [PyTorch's default, 0.01 for adamw]" },
+    { "momentum", 0, OPTIMIZER, REAL(train_options, train.optimizer.momentum, 0, 1), "X", NULL,
+      "sgd, rmsprop: momentum [0]" },
+    { "nesterov", 0, OPTIMIZER, FLAG(train_options, train.optimizer.nesterov), NULL, NULL,
+      "sgd: Nesterov momentum" },
+    { "dampening", 0, OPTIMIZER, REAL(train_options, train.optimizer.dampening, 0, 1), "X", NULL,
+      "sgd: dampening of the momentum [0]" },
+    { "beta1", 0, OPTIMIZER, REAL(train_options, train.optimizer.beta1, 0, 1), "X", NULL,
+      "adam and its kin: decay of the mean of gradients [0.9]" },
+    { "beta2", 0, OPTIMIZER, REAL(train_options, train.optimizer.beta2, 0, 1), "X", NULL,
+      "adam and its kin: decay of the mean of their squares [0.999]" },
+    { "eps", 0, OPTIMIZER, REAL(train_options, train.optimizer.eps, 0, 1), "X", NULL,
+      "what is added to denominators [PyTorch's default]" },
+    { "amsgrad", 0, OPTIMIZER, FLAG(train_options, train.optimizer.amsgrad), NULL, NULL,
+      "adam, adamw: the variant of Reddi et al., 2018" },
+    { "alpha", 0, OPTIMIZER, REAL(train_options, train.optimizer.alpha, 0, 1), "X", NULL,
+      "rmsprop: smoothing [0.99]" },
+    { "centered", 0, OPTIMIZER, FLAG(train_options, train.optimizer.centered), NULL, NULL,
+      "rmsprop: divide by the deviation instead of the mean square" },
+    { "lr-decay", 0, OPTIMIZER, REAL(train_options, train.optimizer.lr_decay, 0, 1e6), "X", NULL,
+      "adagrad: decay of the learning rate [0]" },
+    { "rho", 0, OPTIMIZER, REAL(train_options, train.optimizer.rho, 0, 1), "X", NULL,
+      "adadelta: smoothing [0.9]" },
+    { "momentum-decay", 0, OPTIMIZER, REAL(train_options, train.optimizer.momentum_decay, 0, 1),
+      "X", NULL, "nadam: decay of the momentum [0.004]" },
+
+    { "schedule", 0, SCHEDULE, CHOICE(train_options, schedule, schedule_words), "NAME", "cosine",
+      "how the learning rate changes" },
+    { "warmup-epochs", 0, SCHEDULE, REAL(train_options, train.warmup_epochs, 0, 1e6), "X", "0",
+      "epochs in which the rate rises to its full height first" },
+    { "lr-min", 0, SCHEDULE, REAL(train_options, train.lr_min, 0, 1e6), "X", "0",
+      "cosine: the rate at the end" },
+    { "gamma", 0, SCHEDULE, REAL(train_options, train.gamma, 0, 1), "X", "0.1",
+      "step, multistep, exponential, plateau: what the rate is multiplied by" },
+    { "step-epochs", 0, SCHEDULE, REAL(train_options, train.step_epochs, 0, 1e6), "X", "0",
+      "step, cosine-restarts: epochs between changes; 0 is a third of all" },
+    { "milestones", 0, SCHEDULE, NUMBERS(train_options, milestones, 1, 1000000), "N,N", NULL,
+      "multistep: the epochs after which the rate changes" },
+    { "power", 0, SCHEDULE, REAL(train_options, train.power, 0, 100), "X", "1",
+      "polynomial: its power" },
+    { "plateau-patience", 0, SCHEDULE, INTEGER(train_options, plateau_patience, 1, 1000000), "N",
+      "10", "plateau: epochs without a lower validation loss before the rate changes" },
+
+    { "label-smoothing", 0, REGULARITY, REAL(train_options, train.label_smoothing, 0, 1), "X", "0",
+      "share of the target that is spread over all classes" },
+    { "clip-norm", 0, REGULARITY, REAL(train_options, train.clip_norm, 0, 1e6), "X", "0",
+      "largest norm of the gradients; 0 is no limit" },
+    { "clip-value", 0, REGULARITY, REAL(train_options, train.clip_value, 0, 1e6), "X", "0",
+      "largest value in the gradients; 0 is no limit" },
+    { "ema", 0, REGULARITY, REAL(train_options, train.ema_decay, 0, 0.999999), "X", "0",
+      "evaluate and keep the moving average of the weights with this decay; 0 is none" },
+
+    { "out", 0, RUN, FOLDER_PATH(train_options, out), "DIR", NULL,
+      "the run directory [runs/NAME-001 and counting up]" },
+    { "name", 'n', RUN, TEXT(train_options, name), "NAME", NULL,
+      "the run's name in runs/ [the model's]" },
+    { "resume", 'r', RUN, FOLDER_PATH(train_options, resume), "RUN", NULL,
+      "go on with a run that was stopped, with its settings, as if it had not been" },
+    { "save-seconds", 0, RUN, REAL(train_options, save_seconds, 0, 1e6), "X", "60",
+      "save at least this often; 0 is after each epoch only" },
+    { "report", 0, RUN, FLAG(train_options, report), NULL, "true",
+      "write no report.html and no plots" },
+    { "events", 0, RUN, FLAG(train_options, events), NULL, "true",
+      "write no events for TensorBoard" },
+    { "dry-run", 0, RUN, FLAG(train_options, dry_run), NULL, NULL,
+      "check everything, say what would be done, and end" },
+    { "quiet", 'q', RUN, FLAG(train_options, quiet), NULL, NULL, "print errors only" },
+    { "json", 0, RUN, FLAG(train_options, json), NULL, NULL,
+      "print nothing but the result, in JSON" },
+};
+
+static const cli_example examples[] = {
+    { "cresset train --data fashion-mnist --epochs 5",
+      "A classifier for Debian's package dataset-fashion-mnist:" },
+    { "cresset train -d ./mnist -m resnet18 --small-stem -e 15 -a flip,crop:2",
+      "A residual network for small images, with augmentation:" },
+    { "cresset train --resume runs/convnet-001", "Go on after Ctrl-C or a power cut:" },
+    { "cresset train --config runs/convnet-001/args.json --seed 2",
+      "The same again with another seed:" },
+};
+
+/* Settings that do not change what a resumed run computes. */
+static const char *const free_on_resume[] = { "resume", "threads", "workers", "report",
+                                              "events", "quiet",   "json",    "save-seconds" };
+
+/* What a run needs, and what it leaves behind. */
+typedef struct session {
+    const arguments *args;
+    const train_options *chosen;
+    cr_train_settings settings;
+    training_data data;
+    cr_classifier *classifier;
+    char *folder;
+    bool goes_on; /* from saved weights */
+} session;
+
+/* --- Settings ------------------------------------------------------------------------------- */
+
+/* The default of a number of the optimiser unless one was given. */
+static void keep_given(double *target, double given)
+{
+    if (!isnan(given))
+        *target = given;
+}
+
+static cr_optim_settings optimizer_settings(const train_options *chosen)
+{
+    const cr_optim_settings *given = &chosen->train.optimizer;
+    cr_optim_settings settings = cr_optim_defaults(cr_optim_find(chosen->optimizer));
+    keep_given(&settings.lr, given->lr);
+    keep_given(&settings.weight_decay, given->weight_decay);
+    keep_given(&settings.momentum, given->momentum);
+    keep_given(&settings.dampening, given->dampening);
+    keep_given(&settings.beta1, given->beta1);
+    keep_given(&settings.beta2, given->beta2);
+    keep_given(&settings.eps, given->eps);
+    keep_given(&settings.alpha, given->alpha);
+    keep_given(&settings.lr_decay, given->lr_decay);
+    keep_given(&settings.rho, given->rho);
+    keep_given(&settings.momentum_decay, given->momentum_decay);
+    settings.nesterov = given->nesterov;
+    settings.amsgrad = given->amsgrad;
+    settings.centered = given->centered;
+    return settings;
+}
+
+static bool translate(const train_options *chosen, cr_train_settings *settings)
+{
+    *settings = chosen->train;
+    settings->optimizer = optimizer_settings(chosen);
+    settings->schedule = cr_train_schedule_find(chosen->schedule);
+    settings->plateau_patience = (int)chosen->plateau_patience;
+    settings->workers = (int)chosen->workers;
+    settings->seed = (uint64_t)chosen->seed;
+    settings->autocast = chosen->bf16 ? CR_BF16 : CR_F32;
+    settings->milestone_count = chosen->milestones.count;
+    for (int i = 0; i < chosen->milestones.count; i++)
+        settings->milestones[i] = (double)chosen->milestones.values[i];
+    return !chosen->augment || cr_transform_parse(chosen->augment, &settings->augment) == CR_OK;
+}
+
+/* What makes no sense together, found before anything is opened. */
+static bool check_options(const arguments *args)
+{
+    const train_options *chosen = args->settings;
+    if (!chosen->data) {
+        usage_error(args->command, "--data is missing: cresset train --data DATA");
+        return false;
+    }
+    if (chosen->from && arguments_given(args, "model")) {
+        usage_error(args->command, "--from brings its own model: leave --model out");
+        return false;
+    }
+    if (strcmp(chosen->schedule, "multistep") == 0 && chosen->milestones.count == 0) {
+        usage_error(args->command, "--schedule multistep needs --milestones N,N");
+        return false;
+    }
+    if (chosen->name && strchr(chosen->name, '/')) {
+        usage_error(args->command, "--name is a name without a /; for a whole path give --out");
+        return false;
+    }
+    return true;
+}
+
+/* --- Setting up ----------------------------------------------------------------------------- */
+
+static bool make_classifier(session *s)
+{
+    const train_options *chosen = s->chosen;
+    char *saved = chosen->resume ? cr_path_join(s->folder, "weights/last.safetensors") : NULL;
+    s->goes_on = saved && cr_file_exists(saved);
+    if (s->goes_on)
+        s->classifier = cr_classifier_load(saved);
+    else if (chosen->from)
+        s->classifier = cr_classifier_load(chosen->from);
+    else
+        s->classifier = cr_classifier_new(chosen->architecture, chosen->model, s->data.train,
+                                          (uint64_t)chosen->seed);
+    cr_free(saved);
+    if (!s->classifier)
+        return false;
+    if (chosen->freeze && cr_model_freeze(s->classifier->model, chosen->freeze, true) == 0) {
+        cr_error_set(CR_ERROR_ARGUMENT, "--freeze %s matches no parameter; see cresset models %s",
+                     chosen->freeze, s->classifier->bound.architecture->name);
+        return false;
+    }
+    return true;
+}
+
+/* The run directory: the one given, which must not hold a run yet, or the next one in runs/. */
+static bool make_folder(session *s)
+{
+    const train_options *chosen = s->chosen;
+    const char *name = chosen->name ? chosen->name : s->classifier->bound.architecture->name;
+    if (!chosen->out) {
+        s->folder =
+            chosen->dry_run ? cr_string_format("runs/%s-...", name) : make_run_folder("runs", name);
+        return s->folder != NULL;
+    }
+    if (is_run_folder(chosen->out)) {
+        cr_error_set(CR_ERROR_STATE,
+                     "%s already holds a run; go on with --resume %s, or choose "
+                     "another --out",
+                     chosen->out, chosen->out);
+        return false;
+    }
+    s->folder = cr_string_copy(chosen->out);
+    return s->folder && (chosen->dry_run || cr_folder_make(s->folder) == CR_OK);
+}
+
+static bool set_up(session *s)
+{
+    const train_options *chosen = s->chosen;
+    cr_set_num_threads((int)chosen->threads);
+    if (!training_data_open(&s->data, chosen->data, chosen->validation, (uint64_t)chosen->seed))
+        return false;
+    if (chosen->resume) {
+        s->folder = cr_string_copy(chosen->resume);
+        return s->folder && make_classifier(s);
+    }
+    return make_classifier(s) && make_folder(s);
+}
+
+static void tear_down(session *s)
+{
+    cr_classifier_free(s->classifier);
+    training_data_close(&s->data);
+    cr_free(s->folder);
+    cr_frame_end_all();
+}
+
+/* --- The run -------------------------------------------------------------------------------- */
+
+/* The settings as args.json keeps them, without those that belong to this call alone: given back to
+ * --config they start the same run anew. NULL if out of memory. */
+static char *lasting_arguments(const session *s)
+{
+    static const char *const passing[] = { "resume", "out", "dry-run" };
+    json_t *object = arguments_to_json(s->args);
+    for (int i = 0; i < COUNT_OF(passing); i++)
+        json_object_del(object, passing[i]);
+    char *text = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
+    json_decref(object);
+    return text;
+}
+
+static cr_status train(session *s, training_view *view, cr_train_result *result)
+{
+    const train_options *chosen = s->chosen;
+    char *text = lasting_arguments(s);
+    cr_train_run run = {
+        .folder = s->folder,
+        .arguments = text,
+        .resume = s->goes_on,
+        .save_seconds = chosen->save_seconds > 0 ? chosen->save_seconds : -1,
+    };
+    cr_status status = CR_ERROR_IO;
+    if (training_view_connect(view, &run, chosen->events))
+        status =
+            cr_train(s->classifier, s->data.train, s->data.validation, s->settings, run, result);
+    training_view_end(view);
+    free(text);
+    return status;
+}
+
+/* Ends a run that did not come to its end. */
+static int stopped(const session *s)
+{
+    if (cr_error_status() != CR_ERROR_INTERRUPTED) {
+        rmdir(s->folder); /* only if nothing was written to it */
+        return library_failure(s->args->command);
+    }
+    cr_error_clear();
+    failure(s->args->command, "interrupted and saved; go on with: cresset train --resume %s",
+            s->folder);
+    return STATUS_INTERRUPTED;
+}
+
+static int run_session(session *s)
+{
+    const train_options *chosen = s->chosen;
+    training_view view;
+    cr_train_result result = { 0 };
+    training_view_begin(&view, s->classifier, &s->settings, &s->data, s->folder,
+                        chosen->quiet || chosen->json);
+    if (chosen->dry_run)
+        return STATUS_DONE;
+    int status = STATUS_DONE;
+    if (train(s, &view, &result) != CR_OK) {
+        status = stopped(s);
+    } else {
+        run_outcome outcome = { .args = s->args,
+                                .folder = s->folder,
+                                .data = &s->data,
+                                .result = &result,
+                                .seed = (uint64_t)chosen->seed,
+                                .report = chosen->report,
+                                .quiet = chosen->quiet,
+                                .json = chosen->json };
+        status = finish_run(&outcome);
+    }
+    cr_train_result_free(&result);
+    return status;
+}
+
+static int run_with(const arguments *args)
+{
+    session s = { .args = args, .chosen = args->settings };
+    if (!check_options(args))
+        return STATUS_USAGE;
+    if (!translate(s.chosen, &s.settings)) {
+        library_failure(args->command);
+        return STATUS_USAGE;
+    }
+    interrupt_watch();
+    int status = set_up(&s) ? run_session(&s) : library_failure(args->command);
+    tear_down(&s);
+    return status;
+}
+
+/* --- Resuming ------------------------------------------------------------------------------- */
+
+static bool is_free_on_resume(const char *name)
+{
+    for (int i = 0; i < COUNT_OF(free_on_resume); i++)
+        if (strcmp(free_on_resume[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* The settings of the run, with what may differ taken from the command line. */
+static int resume(const arguments *args)
+{
+    const char *folder = ((const train_options *)args->settings)->resume;
+    for (int i = 0; i < args->command->option_count; i++) {
+        const char *name = args->command->options[i].name;
+        if (args->sources[i] != FROM_DEFAULT && !is_free_on_resume(name))
+            return usage_error(args->command,
+                               "--resume goes on with the run's own settings: leave "
+                               "--%s out",
+                               name);
+    }
+    char *path = cr_path_join(folder, "args.json");
+    if (!path)
+        return library_failure(args->command);
+    if (!cr_file_exists(path)) {
+        cr_free(path);
+        return failure(args->command, "%s is not a run directory: it has no args.json", folder);
+    }
+    arguments settled;
+    int status = STATUS_USAGE;
+    if (arguments_parse_over(&settled, args->command, args->word_count, args->words, path))
+        status = run_with(&settled);
+    arguments_free(&settled);
+    cr_free(path);
+    return status;
+}
+
+static int run(const arguments *args)
+{
+    const train_options *chosen = args->settings;
+    return chosen->resume ? resume(args) : run_with(args);
+}
+
+const cli_command train_command = {
+    .name = "train",
+    .summary = "Train or fine-tune a classifier of images",
+    .operands = "--data DATA",
+    .description =
+        "Trains a model on a data set, keeps the weights of the epoch with the best validation "
+        "accuracy, evaluates them on the test samples and writes a report.\n\nEverything about a "
+        "run stands in its run directory, by default runs/MODEL-001 and counting up: args.json, "
+        "metrics.csv, log.txt, weights/best.safetensors, weights/last.safetensors, report.html, "
+        "plots/ and events for TensorBoard. Ctrl-C saves and says how to go on.",
+    .examples = examples,
+    .example_count = COUNT_OF(examples),
+    .options = options,
+    .option_count = COUNT_OF(options),
+    .settings_size = sizeof(train_options),
+    .takes_config = true,
+    .run = run,
+};

@@ -1,0 +1,90 @@
+"""`cresset models`, `data` and `bench`: tables for people, JSON for programs."""
+import os
+import unittest
+
+from command import CLASSES, SIDE, CommandTest, FolderTest
+
+
+class ModelsTest(CommandTest):
+    def test_list(self):
+        names = [model["name"] for model in self.assert_json("models", "--json")]
+        text = self.assert_done("models")
+        for name in ("mlp", "lenet5", "convnet", "resnet18", "resnet34", "resnet50"):
+            self.assertIn(name, names)
+            self.assertRegex(text, rf"(?m)^{name} ")
+
+    def test_resnet18_is_torchvisions(self):
+        answer = self.assert_json("models", "resnet18", "--json")
+        self.assertEqual(answer["parameters"], 11689512)
+        self.assertEqual(answer["input"], [3, 224, 224])
+        self.assertEqual(answer["output"], [1000])
+        self.assertAlmostEqual(answer["multiply_adds"] / 1.814e9, 1, delta=0.02)
+        layers = {layer["name"]: layer for layer in answer["layers"]}
+        self.assertEqual(layers["conv1"]["output"], [64, 112, 112])
+        self.assertEqual(layers["conv1"]["parameters"], 9408)
+        self.assertEqual(layers["fc"]["parameters"], 513000)
+        text = self.assert_done("models", "resnet18")
+        self.assertRegex(text, r"(?m)^total .* 11,689,512 ")
+
+    def test_settings(self):
+        answer = self.assert_json("models", "resnet18", "--input", "1x28x28", "--small-stem",
+                                  "--classes", "10", "--json")
+        layers = {layer["name"]: layer for layer in answer["layers"]}
+        self.assertEqual(layers["conv1"]["output"], [64, 28, 28])
+        self.assertEqual(answer["output"], [10])
+
+    def test_mistakes(self):
+        self.assert_refused(2, "resnet18", "models", "resnet81")
+        self.assert_refused(2, "--input must be three numbers", "models", "mlp", "--input", "28x28")
+        self.assert_refused(2, "--input needs a model", "models", "--input", "1x28x28")
+        self.assert_refused(1, "", "models", "lenet5", "--input", "1x2x2")
+
+
+class DataTest(FolderTest):
+    def test_text_and_json(self):
+        data = self.make_data()
+        text = self.assert_done("data", data)
+        self.assertRegex(text, r"(?m)^all +400 +100$")
+        answer = self.assert_json("data", data, "--json")
+        self.assertEqual(answer["sample_shape"], [1, SIDE, SIDE])
+        self.assertEqual([split["samples"] for split in answer["splits"]], [400, 100])
+        self.assertEqual(sum(answer["splits"][0]["class_counts"].values()), 400)
+        pixels = [value for image, _ in self.samples for value in image]
+        mean = sum(pixels) / len(pixels) / 255
+        self.assertAlmostEqual(answer["splits"][1]["channel_means"][0], mean, places=6)
+
+    def test_pictures(self):
+        text = self.assert_done("data", self.make_data(), "--show", "2")
+        self.assertIn("0: 0", text)
+        self.assertIn("#", text)
+
+    def test_mistakes(self):
+        self.assert_refused(1, "there is no data set nowhere", "data", "nowhere")
+        data = self.make_data()
+        path = os.path.join(data, "train-images-idx3-ubyte.gz")
+        with open(path, "r+b") as file:
+            file.truncate(100)
+        self.assert_refused(1, "train-images-idx3-ubyte.gz", "data", data)
+
+
+class BenchTest(CommandTest):
+    def test_json(self):
+        answer = self.assert_json("bench", "mlp", "--batch-size", "8", "--repeat", "3", "--json")
+        self.assertEqual([row["mode"] for row in answer["timings"]], ["train", "infer"])
+        for row in answer["timings"]:
+            self.assertLessEqual(row["fastest_seconds"], row["seconds"])
+            self.assertLessEqual(row["seconds"], row["slowest_seconds"])
+            self.assertGreater(row["tensor_bytes"], 0)
+
+    def test_text(self):
+        text = self.assert_done("bench", "mlp", "--mode", "infer", "--repeat", "2", "-t", "1")
+        self.assertIn("inference", text)
+        self.assertNotIn("training step", text)
+
+    def test_mistakes(self):
+        self.assert_refused(2, "mlp", "bench", "mpl")
+        self.assert_refused(2, "cresset bench MODEL", "bench")
+
+
+if __name__ == "__main__":
+    unittest.main()

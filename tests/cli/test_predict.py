@@ -1,0 +1,103 @@
+"""`cresset eval` and `cresset predict` on a small trained model."""
+import os
+import tempfile
+import unittest
+
+from command import SIDE, CommandTest, run, write_data, write_png
+
+
+class TrainedTest(CommandTest):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = folder.name
+        cls.data = os.path.join(folder.name, "data")
+        cls.trained = os.path.join(folder.name, "trained")
+        os.mkdir(cls.data)
+        cls.samples = write_data(cls.data)
+        result = run("train", "--data", cls.data, "--model", "mlp", "--epochs", "3",
+                     "--batch-size", "32", "--out", cls.trained, "--no-report", "--quiet")
+        assert result.returncode == 0, result.stderr
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+
+class EvalTest(TrainedTest):
+    def test_json(self):
+        answer = self.assert_json("eval", self.trained, "--json")
+        self.assertGreater(answer["accuracy"], 0.9)
+        self.assertEqual(answer["samples"], 100)
+        self.assertEqual(sum(map(sum, answer["confusion_matrix"])), 100)
+
+    def test_text(self):
+        text = self.assert_done("eval", self.trained)
+        self.assertRegex(text, r"accuracy \d+\.\d\d %")
+        self.assertIn("macro avg", text)
+        self.assertIn("truth, predicted as", text)
+
+    def test_file_of_weights(self):
+        path = os.path.join(self.trained, "weights", "best.safetensors")
+        self.assert_refused(1, "give --data DATA", "eval", path)
+        answer = self.assert_json("eval", path, "--data", self.data, "--split", "train", "--json")
+        self.assertEqual(answer["samples"], 400)
+
+    def test_report(self):
+        self.assert_done("eval", self.trained, "--report", self.path("page"))
+        self.assertTrue(os.path.getsize(self.path("page/report.html")) > 0)
+
+    def test_mistakes(self):
+        self.assert_refused(1, "nowhere", "eval", "nowhere", "--data", self.data)
+        self.assert_refused(1, "", "eval", os.path.join(self.trained, "args.json"), "--data",
+                            self.data)
+
+
+class PredictTest(TrainedTest):
+    def test_samples_of_a_data_set(self):
+        answers = self.assert_json("predict", self.trained, "--data", self.data, "0-9", "42",
+                                   "--json")
+        self.assertEqual([answer["input"] for answer in answers], [*range(10), 42])
+        right = sum(answer["predictions"][0]["name"] == answer["truth"] for answer in answers)
+        self.assertGreaterEqual(right, 9)
+        for answer in answers:
+            probabilities = [each["probability"] for each in answer["predictions"]]
+            self.assertEqual(probabilities, sorted(probabilities, reverse=True))
+
+    def test_top(self):
+        answer = self.assert_json("predict", self.trained, "--data", self.data, "0", "--top", "10",
+                                  "--format", "json")[0]
+        self.assertEqual(len(answer["predictions"]), 10)
+        self.assertAlmostEqual(sum(p["probability"] for p in answer["predictions"]), 1, places=5)
+
+    def test_picture_file(self):
+        pixels, label = self.samples[5]
+        write_png(self.path("same.png"), pixels, SIDE, SIDE)
+        double = bytes(pixels[y // 2 * SIDE + x // 2] for y in range(2 * SIDE)
+                       for x in range(2 * SIDE))
+        write_png(self.path("double.png"), double, 2 * SIDE, 2 * SIDE)
+        sample = self.assert_json("predict", self.trained, "--data", self.data, "5", "--json")[0]
+        same, twice = self.assert_json("predict", self.trained, self.path("same.png"),
+                                       self.path("double.png"), "--json")
+        self.assertEqual(same["predictions"][0]["class"], label)
+        for a, b in zip(same["predictions"], sample["predictions"]):
+            self.assertAlmostEqual(a["probability"], b["probability"], places=5)
+        self.assertEqual(twice["predictions"][0]["class"], label)
+
+    def test_text_and_pictures(self):
+        text = self.assert_done("predict", self.trained, "--data", self.data, "0-3", "--show")
+        self.assertIn("truth", text)
+        self.assertRegex(text, r"(?m)^3 +3 ")
+        self.assertRegex(text, r"\d %")
+
+    def test_mistakes(self):
+        self.assert_refused(2, "MODEL INPUT...", "predict", self.trained)
+        self.assert_refused(1, "no sample 100", "predict", self.trained, "--data", self.data, "100")
+        self.assert_refused(1, '"x" is not a number', "predict", self.trained, "--data", self.data,
+                            "x")
+        self.assert_refused(1, "no.png", "predict", self.trained, self.path("no.png"))
+        self.assert_refused(1, "could not be read as a PNG", "predict", self.trained, __file__)
+
+
+if __name__ == "__main__":
+    unittest.main()

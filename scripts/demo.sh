@@ -57,6 +57,6 @@ say()
 say data "$data"
 say train --data "$data" --config examples/fashion_mnist.json --out "$run" "${extra[@]}"
 say eval "$run" --data "$data"
-say predict "$run" --data "$data" --index 0,1,2,3,4,5,6,7 --show
+say predict "$run" --data "$data" --show 0-7
 echo
 echo "The run is in $run; open $run/report.html in a browser."

@@ -88,6 +88,37 @@ typedef struct cr_multihead_attention_args {
 cr_attended cr_multihead_attention_with(cr_scope at, const char *name,
                                         cr_multihead_attention_args args);
 
+/* ---- transformers ---- */
+
+/* torch.nn.TransformerEncoderLayer and TransformerDecoderLayer with batch_first, on x (N, L, E).
+ * Parameters self_attn.*, linear1.*, linear2.*, norm1.*, norm2.*; the decoder also has
+ * multihead_attn.*, over `memory` (N, S, E), and norm3.*. Masks are those of multihead attention.
+ */
+typedef struct cr_transformer_layer_args {
+    cr_tensor *x;
+    cr_tensor *memory; /* decoder only */
+    int64_t heads;
+    int64_t feedforward; /* 0: 2048 */
+    double dropout;      /* 0: 0.1 */
+    bool no_dropout;
+    bool gelu;       /* instead of relu */
+    bool norm_first; /* norms before attention and feed-forward instead of after */
+    double eps;      /* of the norms; 0: 1e-5 */
+    bool is_causal;
+    cr_tensor *mask;                    /* (L, L) or (N heads, L, L) */
+    cr_tensor *key_padding_mask;        /* (N, L) */
+    cr_tensor *memory_mask;             /* decoder only, (L, S) or (N heads, L, S) */
+    cr_tensor *memory_key_padding_mask; /* decoder only, (N, S) */
+} cr_transformer_layer_args;
+#define cr_transformer_encoder_layer(at, name, ...)                                                \
+    cr_transformer_encoder_layer_with(at, name, (cr_transformer_layer_args){ .x = __VA_ARGS__ })
+#define cr_transformer_decoder_layer(at, name, ...)                                                \
+    cr_transformer_decoder_layer_with(at, name, (cr_transformer_layer_args){ .x = __VA_ARGS__ })
+cr_tensor *cr_transformer_encoder_layer_with(cr_scope at, const char *name,
+                                             cr_transformer_layer_args args);
+cr_tensor *cr_transformer_decoder_layer_with(cr_scope at, const char *name,
+                                             cr_transformer_layer_args args);
+
 #ifdef __cplusplus
 }
 #endif

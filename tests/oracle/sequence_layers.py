@@ -21,7 +21,8 @@ for function, result, *arguments in (
         ("oracle_model_tensor", P, P, I), ("cr_model_free", None, P),
         ("cr_model_train", None, P, B), ("cr_model_tensor_count", I, P),
         ("cr_model_zero_grad", None, P), ("oracle_recurrent", None, P, P, P, P),
-        ("oracle_cell", None, P, P, P, P), ("oracle_attention", None, P, P, P, P)):
+        ("oracle_cell", None, P, P, P, P), ("oracle_attention", None, P, P, P, P),
+        ("oracle_transformer", None, P, P, P, P)):
     getattr(cr.lib, function).restype = result
     getattr(cr.lib, function).argtypes = arguments
 
@@ -36,6 +37,11 @@ class Attention(ctypes.Structure):
                 ("need_weights", B), ("per_head", B)]
 
 
+class Transformer(ctypes.Structure):
+    _fields_ = [("heads", L), ("feedforward", L), ("dropout", D), ("no_dropout", B), ("gelu", B),
+                ("norm_first", B), ("is_causal", B), ("is_decoder", B)]
+
+
 class Layer:
     """A model of one layer, run by a function of the shim."""
 
@@ -43,7 +49,7 @@ class Layer:
         self.function, self.options = getattr(cr.lib, function), options
         self.model = cr.lib.oracle_model_new(3)
 
-    def __call__(self, *inputs, slots=5):
+    def __call__(self, *inputs, slots=6):
         places = (ctypes.c_void_p * slots)(*[None if x is None else x.at for x in inputs])
         outputs = (ctypes.c_void_p * 3)()
         self.function(self.model, ctypes.byref(self.options), places, outputs)
@@ -81,16 +87,17 @@ class LayerTest(unittest.TestCase):
             difference(ours.torch(), theirs.detach(), 2e-5, 1e-6)
         self.assertIsNone(fault, f"{what}: {fault}")
 
-    def compare(self, layer, module, run, inputs):
+    def compare(self, layer, module, run, inputs, ordered=True):
         """`run` maps torch inputs to the list of torch outputs; `inputs` are torch tensors, those
-        that are floating with a gradient."""
+        that are floating with a gradient. `ordered`: parameters are also made in its order."""
         ours = [None if x is None else cr.tensor(x, x.is_floating_point()) for x in inputs]
         theirs = [None if x is None else x.clone().requires_grad_(x.is_floating_point())
                   for x in inputs]
         layer(*ours)
         self.assertEqual({n: p.shape for n, p in layer.parameters().items()},
                          {n: tuple(p.shape) for n, p in module.named_parameters()})
-        self.assertEqual(list(layer.parameters()), [n for n, _ in module.named_parameters()])
+        if ordered:
+            self.assertEqual(list(layer.parameters()), [n for n, _ in module.named_parameters()])
         layer.load(module)
         outputs, expected = layer(*ours), run(*theirs)
         for i, want in enumerate(expected):
@@ -254,6 +261,64 @@ class AttentionLayers(LayerTest):
         layer = self.layer("oracle_attention", Attention(heads=2))
         with self.assertRaisesRegex(cr.CressetError, "attn_mask has shape"):
             layer(cr.tensor(torch.randn(1, 3, 8)), None, None, cr.tensor(torch.zeros(3, 4)))
+
+
+class TransformerLayers(LayerTest):
+    def encoder(self, mask=None, padding=None, **options):
+        module = torch.nn.TransformerEncoderLayer(
+            8, 2, options.get("feedforward", 2048), dropout=0.0,
+            activation="gelu" if options.get("gelu") else "relu", batch_first=True,
+            norm_first=options.get("norm_first", False))
+
+        def run(x, *_):
+            causal = torch.ones(5, 5, dtype=torch.bool).triu(1)
+            return [module(x, causal if options.get("is_causal") else mask,
+                           src_key_padding_mask=padding)]
+
+        layer = self.layer("oracle_transformer", Transformer(heads=2, no_dropout=True, **options))
+        self.compare(layer, module, run, [torch.randn(3, 5, 8), None, mask, padding],
+                     ordered=False)
+
+    def test_encoder(self):
+        padding = torch.tensor([[False] * 5, [False] * 3 + [True] * 2, [False] * 5])
+        self.encoder()
+        for norm_first in (False, True):
+            for gelu in (False, True):
+                self.encoder(feedforward=12, norm_first=norm_first, gelu=gelu)
+            self.encoder(feedforward=12, norm_first=norm_first, padding=padding)
+            self.encoder(feedforward=12, norm_first=norm_first, is_causal=True)
+            self.encoder(feedforward=12, norm_first=norm_first, mask=torch.randn(5, 5))
+
+    def test_decoder(self):
+        padding = torch.tensor([[False] * 7, [False] * 3 + [True] * 4, [False] * 7])
+        blind = torch.ones(5, 7, dtype=torch.bool).triu(3)
+        for norm_first in (False, True):
+            module = torch.nn.TransformerDecoderLayer(8, 2, 12, dropout=0.0, batch_first=True,
+                                                      norm_first=norm_first)
+            layer = self.layer("oracle_transformer",
+                               Transformer(heads=2, feedforward=12, no_dropout=True,
+                                           norm_first=norm_first, is_causal=True, is_decoder=True))
+
+            def run(x, memory, *_):
+                causal = torch.ones(5, 5, dtype=torch.bool).triu(1)
+                return [module(x, memory, causal, blind, None, padding)]
+
+            self.compare(layer, module, run, [torch.randn(3, 5, 8), torch.randn(3, 7, 8), None,
+                                              None, blind, padding], ordered=False)
+
+    def test_dropout_only_while_training(self):
+        layer = self.layer("oracle_transformer", Transformer(heads=2, feedforward=12))
+        x = cr.tensor(torch.randn(3, 5, 8))
+        first, second = (layer(x)[0].torch() for _ in range(2))
+        self.assertFalse(torch.equal(first, second))
+        cr.lib.cr_model_train(layer.model, False)
+        first, second = (layer(x)[0].torch() for _ in range(2))
+        self.assertTrue(torch.equal(first, second))
+
+    def test_refusals(self):
+        layer = self.layer("oracle_transformer", Transformer(heads=2, is_decoder=True))
+        with self.assertRaisesRegex(cr.CressetError, "needs .memory"):
+            layer(cr.tensor(torch.randn(1, 3, 8)))
 
 
 if __name__ == "__main__":

@@ -95,3 +95,33 @@ void oracle_attention(cr_model *model, const struct attention_options *options,
     out[0] = result.output;
     out[1] = result.weights;
 }
+
+struct transformer_options {
+    int64_t heads, feedforward;
+    double dropout;
+    bool no_dropout, gelu, norm_first, is_causal, is_decoder;
+};
+
+/* in: x, memory, mask, key_padding_mask, memory_mask, memory_key_padding_mask. */
+void oracle_transformer(cr_model *model, const struct transformer_options *options,
+                        cr_tensor *const *in, cr_tensor **out)
+{
+    cr_transformer_layer_args args = {
+        .x = in[0],
+        .memory = in[1],
+        .heads = options->heads,
+        .feedforward = options->feedforward,
+        .dropout = options->dropout,
+        .no_dropout = options->no_dropout,
+        .gelu = options->gelu,
+        .norm_first = options->norm_first,
+        .is_causal = options->is_causal,
+        .mask = in[2],
+        .key_padding_mask = in[3],
+        .memory_mask = in[4],
+        .memory_key_padding_mask = in[5],
+    };
+    cr_scope at = cr_root(model);
+    out[0] = options->is_decoder ? cr_transformer_decoder_layer_with(at, "layer", args)
+                                 : cr_transformer_encoder_layer_with(at, "layer", args);
+}

@@ -1,8 +1,9 @@
 /* Cresset: everything that libcresset offers. Charts and the report of a run (cresset/plot.h,
- * cresset/report.h) are in a component of their own, which needs cairo. */
+ * cresset/report.h) and event files (cresset/tensorboard.h) are in components of their own. */
 #ifndef CRESSET_CRESSET_H
 #define CRESSET_CRESSET_H
 
+#include "cresset/array_file.h"
 #include "cresset/autograd.h"
 #include "cresset/classifier.h"
 #include "cresset/data.h"
@@ -15,8 +16,10 @@
 #include "cresset/nn.h"
 #include "cresset/ops.h"
 #include "cresset/optim.h"
+#include "cresset/print.h"
 #include "cresset/random.h"
 #include "cresset/safetensors.h"
+#include "cresset/sequence_layers.h"
 #include "cresset/state_dict.h"
 #include "cresset/system.h"
 #include "cresset/tensor.h"

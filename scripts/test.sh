@@ -1,7 +1,7 @@
 #!/bin/bash
 # Builds and tests everything: test.sh [--no-sanitizers] [--no-install]. Installs what the tests
-# need, builds with warnings as errors, runs all tests (comparisons with PyTorch and the style of the
-# sources included), then those that gain from it once more under AddressSanitizer with
+# need, builds with warnings as errors, runs all tests (comparisons with PyTorch and the style of
+# the sources included), then those of the program once more under AddressSanitizer with
 # UndefinedBehaviorSanitizer, and the loader under ThreadSanitizer. Exits 1 after any failure; the
 # last line is "N passed, N failed, N skipped". Build folders: build, build-asan, build-tsan.
 set -u
@@ -41,7 +41,7 @@ number_of()
 print_reasons()
 {
     awk '/<testcase/ { name = $0; sub(/.*name="/, "", name); sub(/".*/, "", name) }
-         /<skipped/ { left = 1; reason = $0; sub(/.*message="/, "", reason); sub(/".*/, "", reason) }
+         /<skipped/ { left = 1; reason = $0; gsub(/.*message="|".*/, "", reason) }
          /skipped: / && left { reason = $0; sub(/.*skipped: /, "", reason) }
          /<\/testcase/ { if (left) print "skipped " name ": " reason; left = 0 }' "$1"
 }

@@ -124,7 +124,7 @@ static cr_tensor *prod_gradient(cr_gradient_call *call, int dim, bool reverse)
     cr_tensor *count = cr_count_nonzero(x, cr_shape_scalar());
     if (!count)
         return NULL;
-    if (cr_item_int64(count) == tensor_numel(x))
+    if (!count->storage || cr_item_int64(count) == tensor_numel(x))
         return cr_div(scan(cr_mul(grad, call->outputs[0]), dim, ALONG_SUM, !reverse), x);
     cr_shape dims = CR_SHAPE(dim);
     if (reverse)

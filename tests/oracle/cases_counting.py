@@ -19,6 +19,7 @@ def bucketize(values, boundaries, right):
     return torch.bucketize(values.contiguous(), boundaries.contiguous(), right=right)
 
 
+SPREAD = ("contiguous", "transposed", "sliced")
 LEVELS = exactly([-2, -1, -1, 0, 2, 2, 3], grad=False)
 ROWS = exactly([[-2, -1, 0, 2], [-3, -3, 1, 2]], grad=False)
 
@@ -32,15 +33,16 @@ for right in (False, True):
          sample(LEVELS, real(3, 4), right=right),
          sample(ROWS, real(2, 5), right=right),
          dtypes=(torch.float32, torch.float64, torch.int64, torch.int32), native=True,
-         gradient=False, empty=False, zero_dim=False, layouts=("contiguous", "transposed"))
+         gradient=False, empty=False, zero_dim=False, layouts=SPREAD)
     case("bucketize", bucketize,
          sample(real(3, 4), LEVELS, right=right),
          dtypes=(torch.float32, torch.float64, torch.int64), native=True, gradient=False,
-         empty=False, zero_dim=False, layouts=("contiguous", "transposed"))
+         empty=False, zero_dim=False, layouts=SPREAD)
 case("_searchsorted", searchsorted,
      sample(LEVELS, exactly([math.nan, 2.0, -math.inf], grad=False), right=False),
+     sample(LEVELS, exactly([2, -3, 0, 9], grad=False), right=True),
      dtypes=(torch.float64,), gradient=False, empty=False, zero_dim=False,
-     layouts=("contiguous",))
+     layouts=SPREAD)
 case("bincount", lambda x, minlength: torch.bincount(x, minlength=minlength),
      sample(integer(50, high=7), minlength=0),
      sample(integer(50, high=7), minlength=12),
@@ -53,7 +55,7 @@ case("histc", torch.histc,
      sample(real(3, 40), bins=10, min=-2.0, max=2.0),
      sample(real(200), bins=7, min=0.0, max=0.0),
      sample(exactly([1.0, 1.0]), bins=4, min=0.0, max=0.0),
-     dtypes=F32_F64, gradient=False, empty=False, layouts=("contiguous", "transposed"))
+     dtypes=F32_F64, gradient=False, empty=False, layouts=SPREAD)
 
 refuses("searchsorted", sample(real(2, 3), real(3, 2), right=False), r"\(2, 3\)")
 refuses("bucketize", sample(real(3), real(2, 2), right=False), "dimensions")

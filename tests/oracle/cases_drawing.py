@@ -1,7 +1,7 @@
 """Cases of the ops in src/ops/drawing.c: moments, ranges and shapes, as the bits are our own."""
 import torch
 
-from harness import FLOATS, case, exactly, real, refuses, sample
+from harness import F32_F64, FLOATS, case, exactly, real, refuses, sample
 
 F32, I64 = torch.float32, torch.int64
 ONCE = {"dtypes": (F32,), "layouts": ("contiguous",), "gradient": False, "empty": False,
@@ -73,11 +73,13 @@ case("randint", None,
      sample(low=0, high=100, size=(300, 400), dtype=torch.int8), verify=randint, **ONCE)
 case("randperm", None, sample(n=1000), verify=randperm, **ONCE)
 case("bernoulli", None, sample(real(300, 401, low=0.0, high=1.0)), dtypes=FLOATS,
-     layouts=("contiguous", "transposed"), verify=bernoulli)
+     verify=bernoulli)
 WEIGHTS = exactly([[1.0, 2.0, 3.0, 0.0], [0.0, 1.0, 1.0, 5.0]])
 case("multinomial", None,
      sample(WEIGHTS, num_samples=50000, replacement=True),
-     sample(WEIGHTS, num_samples=3, replacement=False), verify=multinomial, **ONCE)
+     sample(WEIGHTS, num_samples=3, replacement=False), dtypes=F32_F64,
+     layouts=("contiguous", "transposed", "sliced"), gradient=False, empty=False, zero_dim=False,
+     meta=False, verify=multinomial)
 
 refuses("rand", sample(**{"from": 1.0, "until": 0.0}, size=(2,), dtype=F32), "empty")
 refuses("normal", sample(mean=0.0, std=-1.0, size=(2,), dtype=F32), "negative")

@@ -84,11 +84,11 @@ case("count_nonzero", lambda x, dims=(): torch.count_nonzero(x, every(x, dims)) 
      torch.count_nonzero(x), *(s for s in MASKS if not s.attributes.get("keepdim")), dtypes=ALL)
 
 HOLES = exactly([[1.0, NAN, 2.0], [3.0, 4.0, NAN], [NAN, NAN, NAN]])
-case("nansum", over(torch.nansum), *shapes(real), sample(HOLES, dims=(1,)), sample(HOLES),
-     finite=False)
+case("nansum", over(torch.nansum), *shapes(real), sample(HOLES, dims=(1,)), sample(HOLES))
 case("nansum", over(torch.nansum), *shapes(real)[:6], dtypes=OTHERS)
-case("nanmean", over(torch.nanmean), *shapes(real), sample(HOLES, dims=(1,)), sample(HOLES),
-     finite=False, empty=False)
+case("nanmean", over(torch.nanmean), *shapes(real), empty=False)
+case("nanmean", over(torch.nanmean), sample(HOLES, dims=(1,)), sample(HOLES), finite=False,
+     empty=False, zero_dim=False)
 
 
 def norm(x, dims=(), keepdim=False, p=0.0):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Calls every op of the table, but the inner ones, which trust their callers, with inputs and attributes that rarely make sense. A call may succeed,
-and then its gradients must, too, or be refused; no call may crash, hang, leave an error behind, or
-be refused without the name of the op. fuzz.py [OP …] [--rounds N] [--seed N] [--show]
-[--trace]"""
+"""Calls every op of the table, but the inner ones, which trust their callers, with inputs and
+attributes that rarely make sense. A call may succeed, and then its gradients must, too, or be
+refused; no call may crash, hang, leave an error behind, or be refused without the op's name.
+fuzz.py [OP …] [--rounds N] [--seed N] [--show] [--trace]"""
 import argparse
 import faulthandler
 import random
@@ -19,7 +19,8 @@ import cresset as cr
 
 HUGE = (2 ** 62, 2 ** 63 - 1, -2 ** 63)
 FLOATS = (0.0, 1.0, -1.0, 0.5, 2.0, 1e-5, -0.1, 7.0, float("inf"), -float("inf"), float("nan"))
-TEXTS = ("", "ij,jk->ik", "ii->i", "...i->...", "i,i", "ij->ji", "->", "i->ij", "i,,", "I1", "a" * 127)
+TEXTS = ("", "ij,jk->ik", "ii->i", "...i->...", "i,i", "ij->ji", "->", "i->ij", "i,,", "I1",
+         "a" * 127)
 
 
 class Caller:
@@ -80,7 +81,8 @@ class Caller:
                 values = values.permute(tuple(reversed(range(values.dim())))).contiguous()
                 values = values.permute(tuple(reversed(range(values.dim()))))
             made = cr.tensor(values)
-        return made.requires_grad_() if dtype.is_floating_point and self.rng.random() < 0.6 else made
+        wants_grad = dtype.is_floating_point and self.rng.random() < 0.6
+        return made.requires_grad_() if wants_grad else made
 
     def call(self):
         """One call; (what was called, the message if it was refused)."""

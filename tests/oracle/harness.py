@@ -429,6 +429,8 @@ def _verify(results, run):
 def _compare(results, run):
     """All comparisons that this run is for."""
     op, c, plain = run.case.op, run.case, run.layout == "contiguous"
+    results.note(op, f"layout: {run.layout}")
+    results.note(op, f"dtype: {str(run.dtype).removeprefix('torch.')}")
     if c.verify:
         _verify(results, run)
         return
@@ -457,8 +459,6 @@ def _compare(results, run):
                 _compare_second_order(results, run)
     if plain and c.threads and run.dtype == torch.float32:
         _compare_threads(results, run, seeds)
-    results.note(op, f"layout: {run.layout}")
-    results.note(op, f"dtype: {str(run.dtype).removeprefix('torch.')}")
 
 
 # ---- which runs a case means ----
@@ -494,7 +494,7 @@ def _runs(case_):
         for dtype in case_.dtypes:
             for layout in case_.layouts:
                 run = Run(case_, sample_, dtype, layout)
-                every = dtype in main and run.elements <= BIG
+                every = dtype in main and (run.elements <= BIG or case_.verify is not None)
                 if run.applies and (every or layout in ("contiguous", "transposed")):
                     yield run
     for kind in ("empty", "zero_dim"):

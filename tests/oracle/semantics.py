@@ -395,6 +395,33 @@ class Graphs(Semantics):
         self.same(x.grad, tx.grad)
 
 
+class Exceptions(Semantics):
+    """What coverage.py lets the harness leave out."""
+
+    def test_a_draw_has_a_gradient_of_zero(self):
+        x, tx = leaf([0.2, 0.5, 0.9])
+        total(cr.call("bernoulli", x)).backward()
+        torch.bernoulli(tx).sum().backward()
+        self.assertIsNone(x.grad)  # ours leaves a zero out
+        self.assertEqual(tx.grad.abs().sum().item(), 0)
+
+    def test_the_slope_of_ctc_behind_log_softmax(self):
+        torch.manual_seed(0)
+        logits = torch.randn(7, 2, 5, dtype=torch.float64)
+        others = [torch.tensor(v) for v in ([[1, 2, 2], [3, 4, 1]], [7, 6], [3, 2])]
+
+        def loss(x):
+            return cr.call("ctc_loss", cr.call("log_softmax", x, dim=2), *map(cr.tensor, others),
+                           reduction=2)  # the sum
+        x = cr.tensor(logits, requires_grad=True)
+        loss(x).backward()
+        for _ in range(3):
+            step = 1e-6 * torch.randn(logits.shape, dtype=torch.float64)
+            ends = [loss(cr.tensor(end)).torch().item() for end in (logits + step, logits - step)]
+            slope = (2 * step * x.grad.torch()).sum().item()
+            self.assertAlmostEqual(ends[0] - ends[1], slope, delta=1e-5 * abs(slope) + 1e-13)
+
+
 class InPlace(Semantics):
     def edit(self, tensor, value):
         with cr.no_grad():

@@ -159,6 +159,9 @@ const cli_command *command_at(int index);
 const cli_command *command_find(const char *name);
 const char *command_words(int index);
 
+/* Says that there is no such command; `asked` is the one that was asked for it, NULL for none. */
+int unknown_command(const cli_command *asked, const char *word);
+
 /* Option `index` of a command: those of its table, then --config (if it has it) and --help. */
 const cli_option *command_option(const cli_command *command, int index);
 

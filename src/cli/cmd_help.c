@@ -237,7 +237,7 @@ static int run(const arguments *args)
     const char *name = args->operand_count ? args->operands[0] : NULL;
     const cli_command *command = name ? command_find(name) : NULL;
     if (name && !command)
-        return usage_error(args->command, "there is no command \"%s\"; see cresset --help", name);
+        return unknown_command(args->command, name);
     print_help(stdout, command);
     return STATUS_DONE;
 }

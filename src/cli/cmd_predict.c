@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "cresset/array_file.h"
 #include "cresset/autograd.h"
 #include "cresset/memory.h"
 #include "cresset/ops.h"
@@ -12,12 +13,12 @@
 #define MOST_INPUTS 1000000 /* of one call, ranges counted out */
 
 typedef struct predict_settings {
-    const char *data, *split, *format;
+    const char *data, *split, *format, *output;
     int64_t top, threads;
     bool show, json;
 } predict_settings;
 
-static const char *const format_names[] = { "text", "json" };
+static const char *const format_names[] = { "text", "json", "npy" };
 
 static const char *format_words(int index)
 {
@@ -36,7 +37,9 @@ static const cli_option predict_options[] = {
     { "show", 's', "Output", FLAG(predict_settings, show), NULL, NULL,
       "draw each picture as the model sees it" },
     { "format", 'f', "Output", CHOICE(predict_settings, format, format_words), "WORD", "text",
-      "how to answer" },
+      "how to answer; npy is an array (inputs, classes) of probabilities" },
+    { "output", 'o', "Output", FILE_PATH(predict_settings, output), "FILE", NULL,
+      "where the array of --format npy goes" },
     { "json", 0, "Output", FLAG(predict_settings, json), NULL, NULL, "the same as --format json" },
 };
 
@@ -332,19 +335,35 @@ static bool work(prediction *p)
     return list_inputs(p) && read_inputs(p) && predict(p);
 }
 
+static int save_array(const prediction *p, const char *path)
+{
+    cr_shape shape = CR_SHAPE(p->count, p->classifier->class_count);
+    if (cr_npy_save(path, cr_from_buffer(p->probabilities, shape, CR_F32)) != CR_OK)
+        return library_failure(p->args->command);
+    return STATUS_DONE;
+}
+
+static int answer(const prediction *p)
+{
+    const predict_settings *settings = p->args->settings;
+    if (settings->format == format_names[2])
+        return save_array(p, settings->output);
+    if (settings->json || settings->format == format_names[1])
+        return print_as_json(p, settings->top);
+    if (settings->show && !show_inputs(p))
+        return library_failure(p->args->command);
+    print_table(p, settings->top);
+    return STATUS_DONE;
+}
+
 static int run(const arguments *args)
 {
     const predict_settings *settings = args->settings;
     prediction p = { .args = args };
-    int status = STATUS_DONE;
+    if ((settings->format == format_names[2]) != (settings->output != NULL))
+        return usage_error(args->command, "--format npy and --output FILE go together");
     cr_set_num_threads((int)settings->threads);
-    bool json = settings->json || settings->format == format_names[1];
-    if (!work(&p) || (settings->show && !json && !show_inputs(&p)))
-        status = library_failure(args->command);
-    else if (json)
-        status = print_as_json(&p, settings->top);
-    else
-        print_table(&p, settings->top);
+    int status = work(&p) ? answer(&p) : library_failure(args->command);
     cr_free(p.samples);
     cr_free(p.probabilities);
     cr_free(p.inputs);

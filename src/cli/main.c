@@ -32,15 +32,15 @@ const char *command_words(int index)
     return command ? command->name : NULL;
 }
 
-static int unknown_command(const char *word)
+int unknown_command(const cli_command *asked, const char *word)
 {
     const char *names[COUNT_OF(commands)];
     for (int i = 0; i < COUNT_OF(commands); i++)
         names[i] = commands[i]->name;
     const char *meant = word[0] == '-' ? NULL : nearest_word(word, names, COUNT_OF(names));
     if (meant)
-        return usage_error(NULL, "there is no command \"%s\"; did you mean \"%s\"?", word, meant);
-    return usage_error(NULL, "there is no %s \"%s\"; see cresset --help",
+        return usage_error(asked, "there is no command \"%s\"; did you mean \"%s\"?", word, meant);
+    return usage_error(asked, "there is no %s \"%s\"; see cresset --help",
                        word[0] == '-' ? "option" : "command", word);
 }
 
@@ -74,7 +74,7 @@ static int run(int count, char **words)
         return STATUS_DONE;
     }
     const cli_command *command = command_find(words[0]);
-    return command ? run_command(command, count - 1, words + 1) : unknown_command(words[0]);
+    return command ? run_command(command, count - 1, words + 1) : unknown_command(NULL, words[0]);
 }
 
 /* A thread that waits for work sleeps after a short while instead of spinning for milliseconds:

@@ -21,6 +21,7 @@ class GeneralTest(CommandTest):
     def test_unknown_command(self):
         self.assert_refused(2, 'did you mean "info"?', "inof")
         self.assert_refused(2, "see cresset --help", "xyzzyplugh")
+        self.assert_refused(2, 'did you mean "train"?', "help", "tarin")
         self.assert_refused(2, 'no option "--wrong"', "--wrong")
 
     def test_unknown_option(self):

@@ -1,5 +1,6 @@
 """`cresset eval` and `cresset predict` on a small trained model."""
 import os
+import struct
 import tempfile
 import unittest
 
@@ -69,6 +70,18 @@ class PredictTest(TrainedTest):
                                   "--format", "json")[0]
         self.assertEqual(len(answer["predictions"]), 10)
         self.assertAlmostEqual(sum(p["probability"] for p in answer["predictions"]), 1, places=5)
+
+    def test_array(self):
+        path = self.path("scores.npy")
+        self.assert_done("predict", self.trained, "--data", self.data, "0-9", "--format", "npy",
+                         "--output", path)
+        with open(path, "rb") as file:
+            data = file.read()
+        self.assertIn(b"'shape': (10, 10)", data)
+        scores = struct.unpack("<100f", data[-400:])
+        for row in range(10):
+            self.assertAlmostEqual(sum(scores[10 * row:10 * row + 10]), 1, places=5)
+        self.assert_refused(2, "go together", "predict", self.trained, "x.png", "--format", "npy")
 
     def test_picture_file(self):
         pixels, label = self.samples[5]

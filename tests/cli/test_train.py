@@ -214,17 +214,28 @@ class ResumeTest(TrainTest):
             self.assertEqual(tensors(os.path.join(straight, f"weights/{name}.safetensors")),
                              tensors(os.path.join(stopped, f"weights/{name}.safetensors")))
 
-    def test_killed_before_anything_was_saved(self):
-        out = self.path("killed")
-        process = self.start("--out", out, "--epochs", "100000", "--save-seconds", "0")
-        while not os.path.exists(os.path.join(out, "args.json")):
-            self.assertIsNone(process.poll())
-            time.sleep(0.001)
-        process.kill()
-        process.wait()
-        shown = run("train", "--resume", out, "--epochs", "1")
-        self.assertEqual(shown.returncode, 2, shown.stderr)
-        self.assertIn("leave --epochs out", shown.stderr)
+    def test_killed_at_any_moment(self):
+        straight = self.path("straight")
+        self.train("--out", straight, "--epochs", "30", "--no-report")
+        wanted = tensors(os.path.join(straight, "weights/best.safetensors"))
+        for number, seconds in enumerate((0, 0.02, 0.2)):
+            out = self.path(f"killed{number}")
+            process = self.start("--out", out, "--epochs", "30", "--no-report",
+                                 "--save-seconds", "0.01")
+            while not os.path.exists(os.path.join(out, "args.json")):
+                self.assertIsNone(process.poll())
+                time.sleep(0.001)
+            time.sleep(seconds)
+            process.kill()
+            process.wait()
+            self.assert_done("train", "--resume", out, "--quiet")
+            self.assertEqual(tensors(os.path.join(out, "weights/best.safetensors")), wanted,
+                             f"killed after {seconds} seconds")
+
+    def test_only_what_changes_no_result_may_be_changed(self):
+        self.train("--out", self.path("run"))
+        self.assert_refused(2, "leave --lr out", "train", "--resume", self.path("run"), "--lr",
+                            "0.1")
 
     def test_resume_of_a_finished_run(self):
         self.train("--out", self.path("run"))

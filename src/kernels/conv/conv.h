@@ -103,9 +103,9 @@ typedef struct cr_winograd {
     int64_t weight_step;           /* from one of the 36 positions to the next */
 } cr_winograd;
 
-/* What a block of tiles is computed in: `tiles` of them, `part_padded` output channels. */
+/* What a block of tiles is computed in, and a strip of the image on its way in or out. */
 typedef struct cr_winograd_scratch {
-    int64_t tiles, panel_rows, part_padded;
+    int64_t tiles, panel_rows;
     int64_t input_stride, product_stride; /* from one of the 36 positions to the next */
     float *inputs, *products;
     float *strip, *turned;
@@ -115,9 +115,14 @@ typedef struct cr_winograd_kernels {
     int lanes;
     /* Transforms the weights of vectors [begin, end) of output channels. */
     void (*weights)(const cr_winograd *w, int64_t begin, int64_t end);
-    /* Computes tile rows [first, last), counted through the images. */
-    void (*block)(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first, int64_t last,
-                  int64_t first_channel);
+    /* For a vector of channels of tile rows [first, last), counted through the images; between the
+     * two, for each position, the products of output channels [begin, end). */
+    void (*input)(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first, int64_t last,
+                  int64_t channel);
+    void (*multiply)(const cr_winograd *w, const cr_winograd_scratch *s, int64_t position,
+                     int64_t begin, int64_t end);
+    void (*output)(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first, int64_t last,
+                   int64_t channel);
 } cr_winograd_kernels;
 
 extern const cr_winograd_kernels cr_winograd_kernels_portable;

@@ -91,20 +91,24 @@ static void winograd_weights(const cr_winograd *w, int64_t begin, int64_t end)
 
 /* ---- input ---- */
 
-/* V: by position, then panel of tiles, then LANES channels, then tile of the panel. */
-static void input_tiles(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first_tile,
-                        int64_t tile_rows, int64_t channel)
+/* Transforms the tiles of rows [first, last) for LANES channels. V: by position, then panel of
+ * tiles, then LANES channels, then tile of the panel. */
+static void winograd_input(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first,
+                           int64_t last, int64_t channel)
 {
-    int64_t row_stride = (w->tiles_x * OUT + 2) * LANES;
-    int64_t panel_rows = s->panel_rows;
-    for (int64_t i = 0; i < tile_rows * w->tiles_x; i++) {
-        int64_t tile = first_tile + i, panel = tile / panel_rows;
-        int64_t rows = CR_MIN(s->tiles - panel * panel_rows, panel_rows);
-        float *to = s->inputs + panel * panel_rows * w->in_padded + channel * rows +
-                    tile % panel_rows * LANES;
-        const float *from =
-            s->strip + i / w->tiles_x * OUT * row_stride + i % w->tiles_x * OUT * LANES;
-        transform_input(from, row_stride, s->input_stride, to);
+    int64_t row_stride = (w->tiles_x * OUT + 2) * LANES, panel_rows = s->panel_rows;
+    strip at;
+    for (int64_t row = first; next_strip(w, &row, first, last, &at);) {
+        read_strip(w, s, at.image, at.tile_row, at.tile_rows, channel);
+        for (int64_t i = 0; i < at.tile_rows * w->tiles_x; i++) {
+            int64_t tile = at.first_tile + i, panel = tile / panel_rows;
+            int64_t rows = CR_MIN(s->tiles - panel * panel_rows, panel_rows);
+            float *to = s->inputs + panel * panel_rows * w->in_padded + channel * rows +
+                        tile % panel_rows * LANES;
+            transform_input(s->strip + i / w->tiles_x * OUT * row_stride +
+                                i % w->tiles_x * OUT * LANES,
+                            row_stride, s->input_stride, to);
+        }
     }
 }
 
@@ -132,17 +136,16 @@ CR_INLINE void transform_output(const float *from, int64_t position_stride, vect
     }
 }
 
-/* The outputs of a strip of one image for LANES channels, of which `channel` is the first and
- * `part_channel` its place in the block's products. */
-static void output_tiles(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first_tile,
-                         int64_t image, int64_t tile_row, int64_t tile_rows, int64_t channel,
-                         int64_t part_channel)
+/* The outputs of a strip of one image for LANES channels. */
+static void output_strip(const cr_winograd *w, const cr_winograd_scratch *s, const strip *at,
+                         int64_t channel)
 {
     vector bias = load_bias(w->bias, channel, w->out_channels), out[OUT][OUT];
-    int64_t first = tile_row * OUT, height = CR_MIN(tile_rows * OUT, w->out_size[0] - first);
+    int64_t first = at->tile_row * OUT;
+    int64_t height = CR_MIN(at->tile_rows * OUT, w->out_size[0] - first);
     int64_t width = w->out_size[1], plane = w->out_size[0] * width;
-    for (int64_t i = 0; i < tile_rows * w->tiles_x; i++) {
-        transform_output(s->products + (first_tile + i) * s->part_padded + part_channel,
+    for (int64_t i = 0; i < at->tile_rows * w->tiles_x; i++) {
+        transform_output(s->products + (at->first_tile + i) * w->out_padded + channel,
                          s->product_stride, bias, w->relu, out);
         int64_t top = i / w->tiles_x * OUT, left = i % w->tiles_x * OUT;
         for (int64_t y = 0; y < CR_MIN(height - top, OUT); y++)
@@ -150,48 +153,40 @@ static void output_tiles(const cr_winograd *w, const cr_winograd_scratch *s, int
                 store(s->turned + ((top + y) * width + left + x) * LANES, out[y][x]);
     }
     turn_out(s->turned, height * width, w->out_channels - channel, plane,
-             w->output + (image * w->out_channels + channel) * plane + first * width);
+             w->output + (at->image * w->out_channels + channel) * plane + first * width);
 }
 
-/* ---- a block ---- */
-
-static void multiply(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first_channel)
-{
-    const cr_gemm_kernels *kernels = cr_gemm_kernels_of(CR_GEMM_F32);
-    for (int64_t position = 0; position < POSITIONS; position++) {
-        const float *weights =
-            w->transformed + position * w->weight_step + first_channel * w->in_padded;
-        for (int64_t tile = 0; tile < s->tiles; tile += s->panel_rows) {
-            int64_t rows = CR_MIN(s->tiles - tile, s->panel_rows);
-            const float *a = s->inputs + position * s->input_stride + tile * w->in_padded;
-            float *c = s->products + position * s->product_stride + tile * s->part_padded;
-            for (int64_t out = 0; out < s->part_padded; out += PANEL)
-                kernels->tile_blocked(w->in_padded, a, weights + out * w->in_padded, (int)rows,
-                                      c + out, s->part_padded);
-        }
-    }
-}
-
-/* Tile rows [first, last) for the output channels from first_channel on that the scratch holds. */
-static void winograd_block(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first,
-                           int64_t last, int64_t first_channel)
+static void winograd_output(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first,
+                            int64_t last, int64_t channel)
 {
     strip at;
     for (int64_t row = first; next_strip(w, &row, first, last, &at);)
-        for (int64_t channel = 0; channel < w->in_padded; channel += LANES) {
-            read_strip(w, s, at.image, at.tile_row, at.tile_rows, channel);
-            input_tiles(w, s, at.first_tile, at.tile_rows, channel);
-        }
-    multiply(w, s, first_channel);
-    int64_t channels = CR_MIN(w->out_channels - first_channel, s->part_padded);
-    for (int64_t row = first; next_strip(w, &row, first, last, &at);)
-        for (int64_t channel = 0; channel < channels; channel += LANES)
-            output_tiles(w, s, at.first_tile, at.image, at.tile_row, at.tile_rows,
-                         first_channel + channel, channel);
+        output_strip(w, s, &at, channel);
+}
+
+/* ---- the products ---- */
+
+/* At one position, for output channels [begin, end). */
+static void winograd_multiply(const cr_winograd *w, const cr_winograd_scratch *s, int64_t position,
+                              int64_t begin, int64_t end)
+{
+    const cr_gemm_kernels *kernels = cr_gemm_kernels_of(CR_GEMM_F32);
+    const float *weights = w->transformed + position * w->weight_step;
+    const float *inputs = s->inputs + position * s->input_stride;
+    float *products = s->products + position * s->product_stride;
+    for (int64_t tile = 0; tile < s->tiles; tile += s->panel_rows) {
+        int64_t rows = CR_MIN(s->tiles - tile, s->panel_rows);
+        for (int64_t out = begin; out < end; out += PANEL)
+            kernels->tile_blocked(w->in_padded, inputs + tile * w->in_padded,
+                                  weights + out * w->in_padded, (int)rows,
+                                  products + tile * w->out_padded + out, w->out_padded);
+    }
 }
 
 const cr_winograd_kernels CR_ISA_NAME(cr_winograd_kernels) = {
     .lanes = LANES,
     .weights = winograd_weights,
-    .block = winograd_block,
+    .input = winograd_input,
+    .multiply = winograd_multiply,
+    .output = winograd_output,
 };

@@ -1,16 +1,24 @@
 /* The driver of Winograd's algorithm: when it is used, how the image is cut into blocks, and the
- * workspace. A block is a number of tile rows and a part of the output channels, one task each. */
+ * workspace.
+ *
+ * A block is a number of tile rows. With few channels its transformed tiles fit the second cache:
+ * a block is then a task that runs from the input to the output. With many channels, where reading
+ * the weights for each small block would be the limit, blocks are larger and computed one after the
+ * other, each in parallel by channels, by positions and by channels again. Which of the two depends
+ * on the shapes alone. */
 #include "kernels/conv/conv.h"
 
-#define OUT            4
-#define POSITIONS      36
-#define CHANNELS_LEAST 16         /* below, the transforms cost more than they save */
-#define WEIGHTS_MOST   (10 << 20) /* transformed elements; beyond, reading them is the limit */
-#define BLOCK_ELEMENTS (200 << 10)
-#define TILES_LEAST    28
-#define TILES_MOST     56
-#define TASKS_WANTED   16
-#define PART_LEAST     64 /* output channels of a task */
+#define OUT             4
+#define POSITIONS       36
+#define CHANNELS_LEAST  16          /* below, the transforms cost more than they save */
+#define WEIGHTS_MOST    (10 << 20)  /* transformed elements; beyond, reading them is the limit */
+#define BLOCK_ELEMENTS  (200 << 10) /* of the transformed tiles and products of a task */
+#define SHARED_ELEMENTS (3 << 20)   /* of those of a block that is computed in parallel */
+#define SHARED_WEIGHTS  (4 << 20)   /* transformed elements from which blocks are so */
+#define TILES_LEAST     28
+#define TILES_MOST      56
+#define TASKS_LEAST     8
+#define CHANNELS_PART   128 /* output channels of a multiplication in parallel */
 
 /* Elements between positions that keep the same place of all of them out of one set of the cache.
  */
@@ -22,11 +30,10 @@ typedef struct plan {
     cr_winograd w;
     const cr_winograd_kernels *kernels;
     cr_winograd_scratch scratch; /* sizes only */
+    bool is_shared;              /* blocks are computed in parallel, one after the other */
     int64_t rows, block_rows, blocks;
-    int64_t part, parts; /* output channels of a task */
     int64_t slots;
-    /* elements */
-    int64_t transformed, inputs, products, strip, turned, slot;
+    int64_t transformed, inputs, products, strip, turned; /* elements */
 } plan;
 
 cr_winograd cr_winograd_describe(const cr_conv *c, bool backward)
@@ -48,23 +55,24 @@ cr_winograd cr_winograd_describe(const cr_conv *c, bool backward)
     return w;
 }
 
-/* Tile rows and output channels of a task: what it works on should fit the second cache, and there
- * should be enough tasks. */
-static void plan_tasks(plan *p, int64_t panel)
+/* Cuts the tile rows into even blocks of about `tiles` tiles. */
+static void cut_blocks(plan *p, int64_t tiles)
 {
-    const cr_winograd *w = &p->w;
-    p->rows = w->batch * w->tiles_y;
-    p->part = w->out_padded;
-    int64_t tiles = BLOCK_ELEMENTS / (POSITIONS * (w->in_padded + p->part));
-    tiles = CR_MIN(CR_MAX(tiles, TILES_LEAST), TILES_MOST);
-    int64_t rows = CR_MAX(tiles / w->tiles_x, 1);
-    p->blocks = CR_DIV_UP(p->rows, rows);
+    p->rows = p->w.batch * p->w.tiles_y;
+    p->block_rows = CR_MAX(tiles / p->w.tiles_x, 1);
+    p->blocks = CR_DIV_UP(p->rows, p->block_rows);
     p->block_rows = CR_DIV_UP(p->rows, p->blocks);
     p->blocks = CR_DIV_UP(p->rows, p->block_rows);
-    while (p->blocks * CR_DIV_UP(w->out_padded, p->part) < TASKS_WANTED &&
-           p->part >= 2 * PART_LEAST)
-        p->part = CR_ROUND_UP(p->part / 2, panel);
-    p->parts = CR_DIV_UP(w->out_padded, p->part);
+}
+
+static void plan_blocks(plan *p)
+{
+    int64_t each = POSITIONS * (p->w.in_padded + p->w.out_padded);
+    cut_blocks(p, CR_MIN(CR_MAX(BLOCK_ELEMENTS / each, TILES_LEAST), TILES_MOST));
+    p->is_shared =
+        p->blocks < TASKS_LEAST || POSITIONS * p->w.in_padded * p->w.out_padded >= SHARED_WEIGHTS;
+    if (p->is_shared)
+        cut_blocks(p, CR_MAX(SHARED_ELEMENTS / each, TILES_MOST));
 }
 
 static plan make_plan(const cr_conv *c, bool backward)
@@ -74,12 +82,12 @@ static plan make_plan(const cr_conv *c, bool backward)
     int64_t lanes = p.kernels->lanes, panel = 2 * lanes;
     p.w.in_padded = CR_ROUND_UP(p.w.in_channels, lanes);
     p.w.out_padded = CR_ROUND_UP(p.w.out_channels, panel);
-    plan_tasks(&p, panel);
+    plan_blocks(&p);
     int64_t tiles = p.block_rows * p.w.tiles_x;
     int64_t strip_rows = CR_MIN(p.block_rows, p.w.tiles_y) * OUT + 2;
     int64_t widest = CR_MAX(p.w.tiles_x * OUT + 2, p.w.in_size[1]);
     p.scratch.input_stride = tiles * p.w.in_padded + CACHE_LINE;
-    p.scratch.product_stride = tiles * p.part + CACHE_LINE;
+    p.scratch.product_stride = tiles * p.w.out_padded + CACHE_LINE;
     p.w.weight_step = p.w.out_padded * p.w.in_padded + CACHE_LINE;
     p.transformed = POSITIONS * p.w.weight_step;
     p.inputs = POSITIONS * p.scratch.input_stride;
@@ -88,7 +96,6 @@ static plan make_plan(const cr_conv *c, bool backward)
     p.turned = strip_rows * widest * lanes;
     p.strip = CR_ROUND_UP(p.strip, CACHE_LINE);
     p.turned = CR_ROUND_UP(p.turned, CACHE_LINE);
-    p.slot = p.inputs + p.products + p.strip + p.turned;
     p.slots = cr_slots_wanted();
     return p;
 }
@@ -109,10 +116,16 @@ bool cr_winograd_suits(const cr_conv *c, bool backward, const cr_epilogue *epilo
     return POSITIONS * w.in_channels * w.out_channels <= WEIGHTS_MOST;
 }
 
+static int64_t tile_sets(const plan *p)
+{
+    return p->is_shared ? 1 : p->slots;
+}
+
 size_t cr_winograd_workspace(const cr_conv *conv, bool backward)
 {
     plan p = make_plan(conv, backward);
-    int64_t elements = p.transformed + p.slots * p.slot;
+    int64_t elements =
+        p.transformed + tile_sets(&p) * (p.inputs + p.products) + p.slots * (p.strip + p.turned);
     return cr_slots_size(p.slots) + (size_t)elements * sizeof(float);
 }
 
@@ -121,7 +134,8 @@ size_t cr_winograd_workspace(const cr_conv *conv, bool backward)
 typedef struct run {
     plan plan;
     cr_slots slots;
-    float *memory;
+    float *tiles, *strips;
+    int64_t first, last; /* tile rows of the block that is computed in parallel */
 } run;
 
 static void run_weights(int64_t begin, int64_t end, void *context)
@@ -130,26 +144,85 @@ static void run_weights(int64_t begin, int64_t end, void *context)
     r->plan.kernels->weights(&r->plan.w, begin, end);
 }
 
+/* The scratch for a block of so many tile rows, with the tiles of set `set`, and the strips of a
+ * slot. */
+static cr_winograd_scratch scratch_of(const run *r, int64_t set, int64_t slot, int64_t rows)
+{
+    const plan *p = &r->plan;
+    int64_t most = cr_gemm_kernels_of(CR_GEMM_F32)->tile_rows;
+    cr_winograd_scratch s = p->scratch;
+    s.tiles = rows * p->w.tiles_x;
+    s.panel_rows = CR_DIV_UP(s.tiles, CR_DIV_UP(s.tiles, most));
+    s.inputs = r->tiles + set * (p->inputs + p->products);
+    s.products = s.inputs + p->inputs;
+    s.strip = r->strips + slot * (p->strip + p->turned);
+    s.turned = s.strip + p->strip;
+    return s;
+}
+
+/* A block as a task. */
 static void run_blocks(int64_t begin, int64_t end, void *context)
 {
     const run *r = context;
     const plan *p = &r->plan;
-    int64_t slot = cr_slot_take(&r->slots);
-    cr_winograd_scratch s = p->scratch;
-    s.inputs = r->memory + slot * p->slot;
-    s.products = s.inputs + p->inputs;
-    s.strip = s.products + p->products;
-    s.turned = s.strip + p->strip;
-    int64_t most = cr_gemm_kernels_of(CR_GEMM_F32)->tile_rows;
+    int64_t slot = cr_slot_take(&r->slots), lanes = p->kernels->lanes;
     for (int64_t index = begin; index < end; index++) {
-        int64_t first = index / p->parts * p->block_rows, channel = index % p->parts * p->part;
-        int64_t last = CR_MIN(first + p->block_rows, p->rows);
-        s.tiles = (last - first) * p->w.tiles_x;
-        s.panel_rows = CR_DIV_UP(s.tiles, CR_DIV_UP(s.tiles, most));
-        s.part_padded = CR_MIN(p->part, p->w.out_padded - channel);
-        p->kernels->block(&p->w, &s, first, last, channel);
+        int64_t first = index * p->block_rows, last = CR_MIN(first + p->block_rows, p->rows);
+        cr_winograd_scratch s = scratch_of(r, slot, slot, last - first);
+        for (int64_t channel = 0; channel < p->w.in_padded; channel += lanes)
+            p->kernels->input(&p->w, &s, first, last, channel);
+        for (int64_t position = 0; position < POSITIONS; position++)
+            p->kernels->multiply(&p->w, &s, position, 0, p->w.out_padded);
+        for (int64_t channel = 0; channel < p->w.out_channels; channel += lanes)
+            p->kernels->output(&p->w, &s, first, last, channel);
     }
     cr_slot_release(&r->slots, slot);
+}
+
+static void input_shared(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    int64_t slot = cr_slot_take(&r->slots);
+    cr_winograd_scratch s = scratch_of(r, 0, slot, r->last - r->first);
+    for (int64_t i = begin; i < end; i++)
+        r->plan.kernels->input(&r->plan.w, &s, r->first, r->last, i * r->plan.kernels->lanes);
+    cr_slot_release(&r->slots, slot);
+}
+
+static void multiply_shared(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    const cr_winograd *w = &r->plan.w;
+    int64_t parts = CR_DIV_UP(w->out_padded, CHANNELS_PART);
+    cr_winograd_scratch s = scratch_of(r, 0, 0, r->last - r->first);
+    for (int64_t i = begin; i < end; i++) {
+        int64_t first = i % parts * CHANNELS_PART;
+        r->plan.kernels->multiply(w, &s, i / parts, first,
+                                  CR_MIN(first + CHANNELS_PART, w->out_padded));
+    }
+}
+
+static void output_shared(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    int64_t slot = cr_slot_take(&r->slots);
+    cr_winograd_scratch s = scratch_of(r, 0, slot, r->last - r->first);
+    for (int64_t i = begin; i < end; i++)
+        r->plan.kernels->output(&r->plan.w, &s, r->first, r->last, i * r->plan.kernels->lanes);
+    cr_slot_release(&r->slots, slot);
+}
+
+static void run_shared(run *r)
+{
+    const plan *p = &r->plan;
+    int64_t lanes = p->kernels->lanes;
+    for (r->first = 0; r->first < p->rows; r->first = r->last) {
+        r->last = CR_MIN(r->first + p->block_rows, p->rows);
+        cr_parallel_for(p->w.in_padded / lanes, 1, input_shared, r);
+        cr_parallel_for(POSITIONS * CR_DIV_UP(p->w.out_padded, CHANNELS_PART), 1, multiply_shared,
+                        r);
+        cr_parallel_for(CR_DIV_UP(p->w.out_channels, lanes), 1, output_shared, r);
+    }
 }
 
 void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const float *weight,
@@ -159,12 +232,16 @@ void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, cons
     plan *p = &r.plan;
     r.slots = cr_slots_make(workspace, p->slots);
     p->w.transformed = (float *)((char *)workspace + cr_slots_size(p->slots));
-    r.memory = p->w.transformed + p->transformed;
+    r.tiles = p->w.transformed + p->transformed;
+    r.strips = r.tiles + tile_sets(p) * (p->inputs + p->products);
     p->w.input = from;
     p->w.weight = weight;
     p->w.output = to;
     p->w.bias = epilogue ? epilogue->row_bias : NULL;
     p->w.relu = epilogue && epilogue->activation == CR_ACTIVATION_RELU;
     cr_parallel_for(p->w.out_padded / p->kernels->lanes, 1, run_weights, &r);
-    cr_parallel_for(p->blocks * p->parts, 1, run_blocks, &r);
+    if (p->is_shared)
+        run_shared(&r);
+    else
+        cr_parallel_for(p->blocks, 1, run_blocks, &r);
 }

@@ -23,17 +23,14 @@ static cr_status index_error(const cr_tensor *index, int64_t below, int64_t size
 
 cr_status require_index(const cr_tensor *index, int64_t below, int64_t size, int dim)
 {
-    int64_t least, greatest;
     if (index->dtype != CR_I64)
         return cr_error_set(CR_ERROR_DTYPE,
                             "the index must be int64, not %s; convert it with "
                             "cr_to_dtype",
                             cr_dtype_name((cr_dtype)index->dtype));
-    if (!index->storage || !index_range(index, &least, &greatest))
+    if (!index->storage || index_in_range(index, below, size))
         return CR_OK;
-    if (least < -below || greatest >= size)
-        return index_error(index, below, size, dim);
-    return CR_OK;
+    return index_error(index, below, size, dim);
 }
 
 static int64_t dim_size(const cr_shape *shape, int64_t dim)

@@ -153,5 +153,7 @@ void copy_tensor(cr_tensor *to, const cr_tensor *from)
     struct elementwise_plan plan;
     const cr_tensor *tensors[] = { to, from };
     elementwise_plan_make(&plan, &to->shape, tensors, 2);
+    if (to->dtype == from->dtype && copy_transposed(&plan, cr_dtype_size((cr_dtype)to->dtype)))
+        return;
     elementwise_run(&plan, convert_loop((cr_dtype)to->dtype, (cr_dtype)from->dtype), NULL);
 }

@@ -190,6 +190,10 @@ void map_run_serial(const struct map *map, cr_tensor *out, const cr_tensor *cons
 /* The loop that converts elements of one dtype to another. */
 elementwise_loop convert_loop(cr_dtype to, cr_dtype from);
 
+/* Copies a plan of two operands of one dtype whose fastest dimensions differ, square by square;
+ * false, and nothing done, if the plan is not such a one. */
+bool copy_transposed(const struct elementwise_plan *plan, size_t size);
+
 /* Copies `from` to `to`, broadcasting and converting; any strides and dtypes. */
 void copy_tensor(cr_tensor *to, const cr_tensor *from);
 

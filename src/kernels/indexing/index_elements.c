@@ -1,11 +1,11 @@
 /* gather and scatter: element by element along one dimension. The lines along it are independent
- * and go to threads; a task takes up to 64 lines that lie side by side and walks them together, so
- * that memory is read in order. */
+ * and go to threads; a task takes up to LINES_TOGETHER lines that lie side by side and walks them
+ * together, so that memory is read in order. */
 #include "kernels/indexing/indexing.h"
 
-#define LINES_TOGETHER 64
+#define LINES_TOGETHER 256
 
-/* Steps in elements, along dim and from line to line. */
+/* Steps in elements: along dim, and from line to line. */
 struct lines {
     int64_t length; /* of a line of index */
     int64_t count;  /* lines */
@@ -16,19 +16,25 @@ struct lines {
 typedef void (*line_loop)(const struct lines *lines, char *table, const int64_t *index,
                           char *values);
 
+/* A single line is walked by the inner loop, several side by side in step by the outer one. */
 #define LINE_LOOP(name, type, body)                                                                \
     static void name(const struct lines *lines, char *table, const int64_t *index, char *values)   \
     {                                                                                              \
-        for (int64_t j = 0; j < lines->length; j++) {                                              \
+        bool one = lines->count == 1;                                                              \
+        int64_t outer = one ? 1 : lines->length, inner = one ? lines->length : lines->count;       \
+        int64_t index_next = one ? lines->index_step : lines->index_next;                          \
+        int64_t values_next = one ? lines->values_step : lines->values_next;                       \
+        int64_t table_next = one ? 0 : lines->table_next, step = lines->table_step;                \
+        for (int64_t j = 0; j < outer; j++) {                                                      \
             const int64_t *at = index + j * lines->index_step;                                     \
             type *value = (type *)(void *)values + j * lines->values_step;                         \
             type *base = (type *)(void *)table;                                                    \
-            for (int64_t i = 0; i < lines->count; i++) {                                           \
-                type *entry = base + *at * lines->table_step;                                      \
+            for (int64_t i = 0; i < inner; i++) {                                                  \
+                type *entry = base + *at * step;                                                   \
                 body;                                                                              \
-                at += lines->index_next;                                                           \
-                value += lines->values_next;                                                       \
-                base += lines->table_next;                                                         \
+                at += index_next;                                                                  \
+                value += values_next;                                                              \
+                base += table_next;                                                                \
             }                                                                                      \
         }                                                                                          \
     }

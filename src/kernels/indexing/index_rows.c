@@ -44,6 +44,20 @@ bool index_range(const cr_tensor *index, int64_t *least, int64_t *greatest)
     return true;
 }
 
+/* The sign of value + below tells that it is too small, that of size - 1 - value that it is too
+ * great; collecting signs vectorises where comparing 64-bit numbers would not. */
+bool index_in_range(const cr_tensor *index, int64_t below, int64_t size)
+{
+    int64_t least, greatest, count = tensor_numel(index);
+    if (!tensor_is_contiguous(index))
+        return !index_range(index, &least, &greatest) || (least >= -below && greatest < size);
+    const uint64_t *data = TENSOR_DATA(const uint64_t, index);
+    uint64_t signs = 0, low = (uint64_t)below, high = (uint64_t)size - 1;
+    for (int64_t i = 0; i < count; i++)
+        signs |= (data[i] + low) | (high - data[i]);
+    return count == 0 || !(signs >> 63);
+}
+
 int64_t index_count_true(const bool *mask, int64_t n)
 {
     int64_t count = 0;

@@ -7,6 +7,9 @@
 /* The least and greatest element of an int64 tensor of any strides; false if it has none. */
 bool index_range(const cr_tensor *index, int64_t *least, int64_t *greatest);
 
+/* True if every element of an int64 tensor of any strides lies in [-below, size). */
+bool index_in_range(const cr_tensor *index, int64_t below, int64_t size);
+
 /* What is done with an element of `table` that an index chooses and one of `values`. */
 enum index_kind {
     INDEX_GATHER,  /* values = table */

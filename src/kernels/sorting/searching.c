@@ -10,34 +10,66 @@ struct extreme {
     bool least;
 };
 
-#define EXTREME_LOOP(name, type, load)                                                             \
-    static int64_t extreme_##name(const void *line, int64_t n, int64_t step, bool least)           \
+#define COLUMNS 64
+
+/* NaN beats all but NaN. */
+#define BEATS(value, best)                                                                         \
+    ((least ? (value) < (best) : (value) > (best)) | (((value) != (value)) & ((best) == (best))))
+
+/* One line, or up to COLUMNS lines that lie side by side. */
+#define EXTREME_LOOP(name, type, value_type, load)                                                 \
+    static int64_t extreme_of_##name(const type *at, int64_t n, int64_t step, bool least)          \
     {                                                                                              \
-        const type *at = line;                                                                     \
-        int64_t best = 0;                                                                          \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            if (load(at[i * step]) != load(at[i * step]))                                          \
-                return i;                                                                          \
-            bool wins = least ? load(at[i * step]) < load(at[best * step])                         \
-                              : load(at[i * step]) > load(at[best * step]);                        \
-            best = wins ? i : best;                                                                \
+        value_type best = load(at[0]);                                                             \
+        int64_t position = 0;                                                                      \
+        for (int64_t i = 1; i < n; i++) {                                                          \
+            value_type value = load(at[i * step]);                                                 \
+            if (BEATS(value, best)) {                                                              \
+                best = value;                                                                      \
+                position = i;                                                                      \
+            }                                                                                      \
         }                                                                                          \
-        return best;                                                                               \
+        return position;                                                                           \
+    }                                                                                              \
+                                                                                                   \
+    static void extreme_##name(int64_t *out, const void *line, int64_t n, int64_t step,            \
+                               int64_t columns, bool least)                                        \
+    {                                                                                              \
+        value_type best[COLUMNS];                                                                  \
+        const type *at = line;                                                                     \
+        if (columns == 1) {                                                                        \
+            out[0] = extreme_of_##name(at, n, step, least);                                        \
+            return;                                                                                \
+        }                                                                                          \
+        for (int64_t c = 0; c < columns; c++) {                                                    \
+            best[c] = load(at[c]);                                                                 \
+            out[c] = 0;                                                                            \
+        }                                                                                          \
+        for (int64_t i = 1; i < n; i++) {                                                          \
+            at += step;                                                                            \
+            for (int64_t c = 0; c < columns; c++) {                                                \
+                value_type value = load(at[c]);                                                    \
+                bool wins = BEATS(value, best[c]);                                                 \
+                best[c] = wins ? value : best[c];                                                  \
+                out[c] = wins ? i : out[c];                                                        \
+            }                                                                                      \
+        }                                                                                          \
     }
 
 #define AS_IS(v) (v)
-EXTREME_LOOP(F32, float, AS_IS)
-EXTREME_LOOP(F64, double, AS_IS)
-EXTREME_LOOP(BF16, uint16_t, bf16_to_float)
-EXTREME_LOOP(F16, uint16_t, f16_to_float)
-EXTREME_LOOP(I64, int64_t, AS_IS)
-EXTREME_LOOP(I32, int32_t, AS_IS)
-EXTREME_LOOP(I16, int16_t, AS_IS)
-EXTREME_LOOP(I8, int8_t, AS_IS)
-EXTREME_LOOP(U8, uint8_t, AS_IS)
-EXTREME_LOOP(BOOL, bool, AS_IS)
+EXTREME_LOOP(F32, float, float, AS_IS)
+EXTREME_LOOP(F64, double, double, AS_IS)
+EXTREME_LOOP(BF16, uint16_t, float, bf16_to_float)
+EXTREME_LOOP(F16, uint16_t, float, f16_to_float)
+EXTREME_LOOP(I64, int64_t, int64_t, AS_IS)
+EXTREME_LOOP(I32, int32_t, int32_t, AS_IS)
+EXTREME_LOOP(I16, int16_t, int16_t, AS_IS)
+EXTREME_LOOP(I8, int8_t, int8_t, AS_IS)
+EXTREME_LOOP(U8, uint8_t, uint8_t, AS_IS)
+EXTREME_LOOP(BOOL, bool, bool, AS_IS)
 
-typedef int64_t (*extreme_loop)(const void *line, int64_t n, int64_t step, bool least);
+typedef void (*extreme_loop)(int64_t *out, const void *line, int64_t n, int64_t step,
+                             int64_t columns, bool least);
 
 #define EXTREME_ENTRY(name, word, numpy, bytes, kind) [CR_##name] = extreme_##name,
 static const extreme_loop extreme_loops[CR_DTYPE_COUNT] = { CR_DTYPE_TABLE(EXTREME_ENTRY) };
@@ -47,13 +79,17 @@ struct extreme_job {
     extreme_loop loop;
 };
 
+/* A task is up to COLUMNS lines of one position of the outer dimensions. */
 static void extreme_part(int64_t begin, int64_t end, void *context)
 {
     const struct extreme_job *job = context;
     const struct extreme *e = &job->extreme;
-    for (int64_t l = begin; l < end; l++) {
-        int64_t first = l / e->inner * e->n * e->inner + l % e->inner;
-        e->out[l] = job->loop(e->x + first * e->size, e->n, e->inner, e->least);
+    int64_t tasks = CR_DIV_UP(e->inner, COLUMNS);
+    for (int64_t task = begin; task < end; task++) {
+        int64_t outer = task / tasks, first = task % tasks * COLUMNS;
+        job->loop(e->out + outer * e->inner + first,
+                  e->x + (outer * e->n * e->inner + first) * e->size, e->n, e->inner,
+                  CR_MIN(COLUMNS, e->inner - first), e->least);
     }
 }
 
@@ -69,7 +105,8 @@ void sort_extreme(int64_t *out, const cr_tensor *x, int64_t outer, int64_t n, in
                      .least = least },
         .loop = extreme_loops[x->dtype],
     };
-    cr_parallel_for(outer * inner, CR_MAX(16384 / CR_MAX(n, 1), 1), extreme_part, &job);
+    int64_t work = CR_MAX(n * CR_MIN(inner, COLUMNS), 1);
+    cr_parallel_for(outer * CR_DIV_UP(inner, COLUMNS), CR_MAX(16384 / work, 1), extreme_part, &job);
 }
 
 /* ---- groups ---- */

@@ -108,7 +108,7 @@ static void test_attention_stores_no_scores(void **state)
 {
     (void)state;
     cr_frame frame = cr_frame_begin();
-    int64_t length = 2048;
+    int64_t length = 4096;
     cr_tensor *x = cr_rand(CR_SHAPE(2, length, 16), .requires_grad = true);
     size_t in_use = cr_memory_get_stats().in_use;
     size_t scores = (size_t)(2 * length * length) * sizeof(float);

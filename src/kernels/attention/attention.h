@@ -82,9 +82,10 @@ struct attention_kernels {
     /* Queries [first, last) of product `batch`. */
     void (*forward)(const struct attention_job *job, const struct attention_room *room,
                     int64_t batch, int64_t first, int64_t last);
-    /* All of product `batch`. */
+    /* Keys [first, last) of product `batch`, where first is a whole number of blocks: their rows of
+     * grad_k and grad_v, and what they give of grad_q, into grad_q (L, E) here. */
     void (*backward)(const struct attention_job *job, const struct attention_room *room,
-                     int64_t batch);
+                     int64_t batch, int64_t first, int64_t last, void *grad_q);
 };
 
 /* The first element of an operand's matrix for product `batch`. */

@@ -373,14 +373,14 @@ typedef struct training_view {
     bool bar_validates;
     double later_seconds;  /* of training of all later epochs */
     cr_tensorboard *board; /* NULL: no events are written */
-    bool resumes;          /* no epoch has come since a resume */
+    bool resumes;          /* no epoch has come yet since a resume */
 } training_view;
 
 /* Prints what will be done; passes what happens on to the view, which writes `events` for
  * TensorBoard to the run directory (false with an error set if it cannot); takes the bar away. */
 void training_view_begin(training_view *view, const cr_classifier *classifier,
                          const cr_train_settings *settings, const training_data *data,
-                         const char *folder, bool quiet);
+                         const char *folder, bool resumes, bool quiet);
 bool training_view_connect(training_view *view, cr_train_run *run, bool events);
 void training_view_end(training_view *view);
 

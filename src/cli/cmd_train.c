@@ -366,7 +366,7 @@ static int run_session(session *s)
     const train_options *chosen = s->chosen;
     training_view view;
     cr_train_result result = { 0 };
-    training_view_begin(&view, s->classifier, &s->settings, &s->data, s->folder,
+    training_view_begin(&view, s->classifier, &s->settings, &s->data, s->folder, s->goes_on,
                         chosen->quiet || chosen->json);
     if (chosen->dry_run)
         return STATUS_DONE;

@@ -81,7 +81,7 @@ static void cut_columns(char *text, int columns)
 
 static void paint_live(progress *bar, double share, const char *tail)
 {
-    int width = terminal_width(stderr) - 1; /* a full line would scroll */
+    int width = terminal_width(stderr) - 3; /* room for the ^C that a terminal shows */
     cr_text line = { 0 }, figures = { 0 };
     append_figures(&figures, bar, tail);
     int taken = text_columns(bar->label) + 7 + (figures.data ? text_columns(figures.data) : 0);

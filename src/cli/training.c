@@ -51,18 +51,19 @@ static void print_heading(const training_view *view, const cr_train_settings *se
            cr_train_schedule_name(settings->schedule), (long long)settings->epochs,
            settings->epochs == 1 ? "" : "s", (long long)settings->batch_size,
            (unsigned long long)settings->seed);
-    printf("run       %s\n\n", view->folder);
+    printf("run       %s%s\n\n", view->folder, view->resumes ? ", resumed" : "");
     fflush(stdout);
 }
 
 void training_view_begin(training_view *view, const cr_classifier *classifier,
                          const cr_train_settings *settings, const training_data *data,
-                         const char *folder, bool quiet)
+                         const char *folder, bool resumes, bool quiet)
 {
     *view = (training_view){ .classifier = classifier,
                              .folder = folder,
                              .batch_size = settings->batch_size,
                              .epochs = settings->epochs,
+                             .resumes = resumes,
                              .quiet = quiet };
     if (!quiet)
         print_heading(view, settings, data);
@@ -199,7 +200,6 @@ bool training_view_connect(training_view *view, cr_train_run *run, bool events)
     run->on_epoch = on_epoch;
     run->should_stop = should_stop;
     run->context = view;
-    view->resumes = run->resume;
     view->board = events ? cr_tensorboard_open(run->folder) : NULL;
     cr_log_set_sink(on_log, view);
     return view->board || !events;

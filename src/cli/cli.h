@@ -173,7 +173,7 @@ const char *architecture_words(int index);
 const char *split_words(int index);
 const char *optimizer_words(int index);
 
-/* --- Arguments (options.c, config.c) -------------------------------------------------------- */
+/* --- Arguments (options.c, option_values.c, config.c) ---------------------------------------- */
 
 /* Fills *args from the words after the subcommand. False after a usage error, which is reported. */
 bool arguments_parse(arguments *args, const cli_command *command, int count, char **words);

@@ -135,7 +135,8 @@ const char *format_bytes(char buffer[NUMBER_SIZE], double bytes)
 const char *format_seconds(char buffer[NUMBER_SIZE], double seconds)
 {
     if (seconds < 999.5e-6)
-        snprintf(buffer, NUMBER_SIZE, "%.3g µs", seconds * 1e6);
+        snprintf(buffer, NUMBER_SIZE, "%.3g %ss", seconds * 1e6,
+                 terminal_has_unicode() ? "µ" : "u");
     else if (seconds < 0.9995)
         snprintf(buffer, NUMBER_SIZE, "%.3g ms", seconds * 1e3);
     else if (seconds < 99.95)

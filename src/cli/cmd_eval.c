@@ -191,12 +191,16 @@ static bool evaluate(subject *s)
 {
     const eval_settings *settings = s->args->settings;
     bool train = settings->split == split_names[1];
+    s->classifier = cr_classifier_load(s->path);
+    if (!s->classifier)
+        return false;
     s->data = settings->data ? cr_string_copy(settings->data) : run_setting(s->path, "data");
     if (!s->data && !cr_failed())
         cr_error_set(CR_ERROR_ARGUMENT, "%s does not say what it was trained on: give --data DATA",
                      s->path);
-    s->classifier = cr_failed() ? NULL : cr_classifier_load(s->path);
-    s->set = s->classifier ? open_data(s->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST) : NULL;
+    if (!s->data)
+        return false;
+    s->set = open_data(s->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST);
     if (!s->set || !evaluate_set(s->classifier, s->set, settings->batch_size, settings->workers,
                                  settings->json, &s->evaluation))
         return false;

@@ -73,9 +73,13 @@ bool read_image(const char *path, float *sample, const cr_shape *shape)
     cairo_status_t status = cairo_surface_status(surface);
     cairo_format_t format = cairo_image_surface_get_format(surface);
     bool good = false;
-    if (status != CAIRO_STATUS_SUCCESS)
-        cr_error_set(CR_ERROR_FORMAT, "%s could not be read as a PNG picture: %s", path,
-                     cairo_status_to_string(status));
+    if (status == CAIRO_STATUS_FILE_NOT_FOUND)
+        cr_error_set(CR_ERROR_IO, "there is no picture %s", path);
+    else if (status != CAIRO_STATUS_SUCCESS) /* cairo's own words would mislead */
+        cr_error_set(CR_ERROR_FORMAT,
+                     "%s could not be read as a PNG picture: it is something else, "
+                     "or damaged",
+                     path);
     else if (format != CAIRO_FORMAT_ARGB32 && format != CAIRO_FORMAT_RGB24)
         cr_error_set(CR_ERROR_FORMAT, "%s has more than 8 bits a channel", path);
     else

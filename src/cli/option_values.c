@@ -27,11 +27,11 @@ static bool set_real(const cli_option *option, void *field, const char *label, d
 {
     if (!(value >= option->low && value <= option->high)) {
         if (isinf(option->high))
-            cr_error_set(CR_ERROR_ARGUMENT, "%s must be at least %g, not %g", label, option->low,
+            cr_error_set(CR_ERROR_ARGUMENT, "%s must be at least %.10g, not %g", label, option->low,
                          value);
         else
-            cr_error_set(CR_ERROR_ARGUMENT, "%s must be from %g to %g, not %g", label, option->low,
-                         option->high, value);
+            cr_error_set(CR_ERROR_ARGUMENT, "%s must be from %.10g to %.10g, not %g", label,
+                         option->low, option->high, value);
         return false;
     }
     *(double *)field = value;

@@ -250,8 +250,11 @@ static bool check_operands(const arguments *args)
         return false;
     }
     if (args->operand_count < command->operand_minimum) {
-        usage_error(command, "something is missing: cresset %s %s", command->name,
-                    command->operands);
+        const char *missing = command->operands; /* its words name the operands in order */
+        for (int i = 0; i < args->operand_count; i++)
+            missing += strcspn(missing, " ") + 1;
+        usage_error(command, "%.*s is missing: cresset %s %s", (int)strcspn(missing, " "), missing,
+                    command->name, command->operands);
         return false;
     }
     return true;

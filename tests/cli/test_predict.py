@@ -49,7 +49,7 @@ class EvalTest(TrainedTest):
         self.assertTrue(os.path.getsize(self.path("page/report.html")) > 0)
 
     def test_mistakes(self):
-        self.assert_refused(1, "nowhere", "eval", "nowhere", "--data", self.data)
+        self.assert_refused(1, "cannot open nowhere", "eval", "nowhere")
         self.assert_refused(1, "", "eval", os.path.join(self.trained, "args.json"), "--data",
                             self.data)
 
@@ -104,11 +104,11 @@ class PredictTest(TrainedTest):
         self.assertRegex(text, r"\d %")
 
     def test_mistakes(self):
-        self.assert_refused(2, "MODEL INPUT...", "predict", self.trained)
+        self.assert_refused(2, "INPUT... is missing", "predict", self.trained)
         self.assert_refused(1, "no sample 100", "predict", self.trained, "--data", self.data, "100")
         self.assert_refused(1, '"x" is not a number', "predict", self.trained, "--data", self.data,
                             "x")
-        self.assert_refused(1, "no.png", "predict", self.trained, self.path("no.png"))
+        self.assert_refused(1, "there is no picture", "predict", self.trained, self.path("no.png"))
         self.assert_refused(1, "could not be read as a PNG", "predict", self.trained, __file__)
 
 

@@ -105,7 +105,8 @@ static void plan_blocks(plan *p, const cr_gemm *g)
         p->m_block = even_block(g->m, side, p->panel_rows);
     }
     while (p->splits == 1 && tasks < wanted) {
-        bool by_rows = p->m_block > p->n_block || p->n_block <= 2 * tile;
+        /* Where A is packed beforehand, another block of columns costs least. */
+        bool by_rows = (p->m_block > p->n_block && !p->share_a) || p->n_block <= 2 * tile;
         if (by_rows && p->m_block > 2 * p->panel_rows)
             p->m_block = even_block(g->m, p->m_block / 2, p->panel_rows);
         else if (p->n_block > 2 * tile)

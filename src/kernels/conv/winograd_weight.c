@@ -13,7 +13,9 @@
 #define SUMS_MOST       (5 << 20)   /* elements of all splits together */
 #define SUMS_LARGEST    (10 << 20)  /* of a single split */
 #define BLOCK_ELEMENTS  (256 << 10) /* of the transformed tiles of a task */
-#define SHARED_ELEMENTS (3 << 20)   /* of those of a block that is computed in parallel */
+#define SHARED_ELEMENTS (1 << 20)   /* of those of a block that is computed in parallel, */
+#define SHARED_LARGEST  (5 << 20)   /* and where the sums exceed */
+#define SUMS_CACHED     (4 << 20)   /* so that they are passed over less often */
 #define TILES_LEAST     28
 #define SPLITS_WANTED   16
 #define SPLITS_LEAST    8
@@ -42,7 +44,9 @@ static void plan_blocks(plan *p)
     p->rows = p->w.output.batch * p->w.output.tiles_y;
     int64_t splits = CR_MIN(SPLITS_WANTED, SUMS_MOST / p->sums);
     p->is_shared = splits < SPLITS_LEAST;
-    int64_t elements = p->is_shared ? SHARED_ELEMENTS : BLOCK_ELEMENTS;
+    int64_t elements = !p->is_shared            ? BLOCK_ELEMENTS
+                       : p->sums <= SUMS_CACHED ? SHARED_ELEMENTS
+                                                : SHARED_LARGEST;
     int64_t tiles = CR_MAX(elements / (POSITIONS * channels), TILES_LEAST);
     p->block_rows = CR_MIN(CR_MAX(tiles / tiles_x, 1), p->rows);
     p->blocks = CR_DIV_UP(p->rows, p->block_rows);

@@ -157,7 +157,7 @@ static void compare(const cr_conv *c, direction way, const tensors *t, const cr_
     int64_t size = result_size(c, way);
     void *got = run(c, way, t, epilogue, 1), *again = run(c, way, t, epilogue, 2);
     /* Winograd's algorithm rounds by the size of the neighbours, too. */
-    double unit = c->type == CR_GEMM_F32 ? 1e-6 : 1e-14, around = 4;
+    double unit = c->type == CR_GEMM_F32 ? 2e-6 : 1e-14, around = 4;
     for (int64_t i = 0; i < size; i++)
         around += t->magnitude[i] / (double)size;
     for (int64_t i = 0; i < size; i++) {

@@ -15,7 +15,8 @@ extern "C" {
  * takes part in a row the result is 0, as in PyTorch since 2.5.
  *
  * float32 and float64 are computed as they are, bfloat16 and float16 in float32. Owned by the
- * frame; NULL on failure. The backward pass has no gradient of its own. */
+ * frame; NULL on failure. Second-order gradients store the scores, and there are none with dropout.
+ */
 typedef struct cr_attention_args {
     cr_tensor *query;
     cr_tensor *key;

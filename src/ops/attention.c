@@ -1,6 +1,7 @@
 /* Scaled dot-product attention: the function with all its options, and the record with the kernel
  * that never stores the scores. Backward makes the scores again from the logarithms of the sums,
- * the second output, so another kernel may take the place of this one. */
+ * the second output, so another kernel may take the place of this one. Where backward itself is
+ * recorded it is written with ops that do store them. */
 #include "cresset/attention.h"
 
 #include <math.h>
@@ -293,11 +294,58 @@ static const cr_op flash_backward_op = {
     .min_inputs = BACK_MASK,
     .max_inputs = BACK_COUNT,
     .output_count = 4,
-    .flags = CR_OP_STRIDED | CR_OP_NOT_DIFFERENTIABLE,
+    .flags = CR_OP_STRIDED,
     .infer = flash_backward_infer,
     .workspace = flash_backward_workspace,
     .forward = { [CR_CPU] = flash_backward_forward },
 };
+
+/* The weights by differentiable ops. A row without keys has none. */
+static cr_tensor *open_weights(const cr_gradient_call *call)
+{
+    const struct flash_attributes *attributes = call->attributes;
+    cr_tensor *key = call->inputs[IN_KEY], *mask = CALL_INPUT(call, IN_MASK);
+    cr_tensor *scores = cr_matmul(call->inputs[IN_QUERY], cr_transpose(key, -2, -1));
+    scores = cr_mul_scalar(scores, attributes->scale);
+    if (mask && mask->dtype == CR_BOOL)
+        scores = cr_masked_fill(scores, cr_logical_not(mask), -INFINITY);
+    else if (mask)
+        scores = cr_add(scores, mask);
+    if (attributes->is_causal) {
+        cr_tensor *ones = cr_ones_with((cr_tensor_args){
+            .shape = CR_SHAPE(cr_dim(scores, -2), cr_dim(scores, -1)), .dtype = CR_BOOL });
+        scores = cr_masked_fill(scores, cr_triu(ones, 1), -INFINITY);
+    }
+    cr_tensor *none = cr_eq(call->outputs[1], cr_scalar(-INFINITY));
+    scores = cr_masked_fill(scores, cr_unsqueeze(none, -1), 0);
+    return cr_masked_fill(cr_softmax(scores, -1), cr_unsqueeze(none, -1), 0);
+}
+
+/* The gradients as functions of the inputs that have gradients again; takes memory for scores. */
+static cr_status open_backward(cr_gradient_call *call)
+{
+    const struct flash_attributes *attributes = call->attributes;
+    if (attributes->dropout_p > 0)
+        return cr_error_set(CR_ERROR_UNSUPPORTED,
+                            "scaled_dot_product_attention: has no second-order gradient with "
+                            "dropout; pass .dropout_p = 0 where create_graph is wanted");
+    cr_tensor *grad = call->grad_outputs[0], *value = call->inputs[IN_VALUE];
+    cr_tensor *weights = open_weights(call);
+    cr_tensor *d = cr_matmul(grad, cr_transpose(value, -2, -1));
+    cr_tensor *mean = cr_sum_dims(cr_mul(d, weights), CR_SHAPE(-1), true);
+    d = cr_mul(weights, cr_sub(d, mean));
+    cr_tensor *scaled = cr_mul_scalar(d, attributes->scale);
+    if (call->needs[IN_QUERY])
+        give_broadcast(call, IN_QUERY, cr_matmul(scaled, call->inputs[IN_KEY]));
+    if (call->needs[IN_KEY])
+        give_broadcast(call, IN_KEY,
+                       cr_matmul(cr_transpose(scaled, -2, -1), call->inputs[IN_QUERY]));
+    if (call->needs[IN_VALUE])
+        give_broadcast(call, IN_VALUE, cr_matmul(cr_transpose(weights, -2, -1), grad));
+    if (call->input_count > IN_MASK && call->needs[IN_MASK])
+        give_broadcast(call, IN_MASK, d);
+    return CR_OK;
+}
 
 static cr_status flash_backward(cr_gradient_call *call)
 {
@@ -308,6 +356,8 @@ static cr_status flash_backward(cr_gradient_call *call)
     cr_tensor *grads[CR_MAX_OUTPUTS];
     if (!call->grad_outputs[0])
         return CR_OK;
+    if (cr_grad_enabled())
+        return open_backward(call);
     cr_status status =
         cr_apply_all(&flash_backward_op,
                      CR_INPUTS(call->inputs[IN_QUERY], call->inputs[IN_KEY], call->inputs[IN_VALUE],

@@ -3,7 +3,8 @@
  *
  * The forward run gives y, the last states, and, if gradients are wanted, the gates that backward
  * reads. Backward is two ops: the loop over steps gives the gradients of the gates and of the first
- * states, and large products give those of the inputs and weights. */
+ * states, and large products give those of the inputs and weights. These have no gradients in turn:
+ * asking for second-order ones is an error. */
 #include "kernels/recurrent/recurrent.h"
 #include "ops/ops.h"
 
@@ -261,7 +262,6 @@ static const cr_op layer_backward_op = {
     .min_inputs = LOOP_RESERVE,
     .max_inputs = LOOP_COUNT,
     .output_count = 3,
-    .flags = CR_OP_NOT_DIFFERENTIABLE,
     .infer = loop_infer,
     .workspace = loop_workspace,
     .forward = { [CR_CPU] = loop_forward },
@@ -354,7 +354,6 @@ static const cr_op layer_products_op = {
     .min_inputs = PRODUCT_H0,
     .max_inputs = PRODUCT_COUNT,
     .output_count = 4,
-    .flags = CR_OP_NOT_DIFFERENTIABLE,
     .infer = product_infer,
     .workspace = product_workspace,
     .forward = { [CR_CPU] = product_forward },

@@ -61,6 +61,9 @@ static const cr_attribute adaptive_table[] = {
 
 /* ---- settings ---- */
 
+/* The most that a setting may be: far above use, and products fit. */
+#define SETTING_MAX (1 << 30)
+
 /* One value for each spatial dimension: a list, one value for all, or none for the usual. */
 static cr_status complete_list(const char *what, cr_shape *list, int spatial, const cr_shape *usual)
 {
@@ -73,6 +76,11 @@ static cr_status complete_list(const char *what, cr_shape *list, int spatial, co
         return cr_error_set(CR_ERROR_ARGUMENT, "%s has %d values for %d dimensions", what,
                             list->ndim, spatial);
     list->ndim = spatial;
+    for (int i = 0; i < spatial; i++) {
+        if (list->dim[i] > SETTING_MAX)
+            return cr_error_set(CR_ERROR_ARGUMENT, "%s must be at most %d, not %lld", what,
+                                SETTING_MAX, (long long)list->dim[i]);
+    }
     return CR_OK;
 }
 
@@ -162,6 +170,10 @@ static cr_status make_plan(struct pool_attributes *pool, const cr_shape *input, 
         int64_t in = input->dim[input->ndim - spatial + i];
         if (pool->is_adaptive) {
             int64_t out = pool->kernel_size.dim[i];
+            if (in < 1 || out < -1)
+                return cr_error_set(CR_ERROR_SHAPE,
+                                    "%lld elements along spatial dimension %d cannot become %lld",
+                                    (long long)in, i, (long long)out);
             *axis = adaptive_axis(in, out == -1 ? in : out);
         } else {
             *axis = (struct pool_axis){ .in = in,
@@ -197,8 +209,7 @@ static cr_status check_outputs(const struct pool_plan *plan, const cr_tensor *x,
     char text[CR_SHAPE_TEXT];
     for (int i = 3 - spatial; i < 3; i++) {
         const struct pool_axis *axis = &plan->axis[i];
-        bool is_empty = axis->is_adaptive ? axis->out < 0 || axis->in < 1 : axis->out < 1;
-        if (is_empty)
+        if (!axis->is_adaptive && axis->out < 1)
             return cr_error_set(CR_ERROR_SHAPE,
                                 "the input of shape %s is too small: its window of %lld does not "
                                 "fit into %lld with padding %lld",

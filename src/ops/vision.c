@@ -551,6 +551,8 @@ struct factor_attributes {
     int64_t factor;
 };
 
+#define FACTOR_MAX (1 << 15) /* its square fits */
+
 #define FACTOR_TABLE(name, word)                                                                   \
     static const cr_attribute name[] = {                                                           \
         { word, CR_ATTRIBUTE_INT, offsetof(struct factor_attributes, factor) },                    \
@@ -592,7 +594,7 @@ static cr_status pixel_shuffle_compose(cr_compose_call *call)
     int64_t size[4] = { 0 };
     if (image_sizes("pixel_shuffle", x, size) != CR_OK)
         return cr_error_status();
-    if (r < 1 || size[1] % (r * r))
+    if (r < 1 || r > FACTOR_MAX || size[1] % (r * r))
         return cr_error_set(CR_ERROR_SHAPE,
                             "pixel_shuffle: %lld channels do not divide by the square of the "
                             "factor %lld",
@@ -611,7 +613,7 @@ static cr_status pixel_unshuffle_compose(cr_compose_call *call)
     int64_t size[4] = { 0 };
     if (image_sizes("pixel_unshuffle", x, size) != CR_OK)
         return cr_error_status();
-    if (r < 1 || size[2] % r || size[3] % r)
+    if (r < 1 || r > FACTOR_MAX || size[2] % r || size[3] % r)
         return cr_error_set(CR_ERROR_SHAPE,
                             "pixel_unshuffle: %lld x %lld pixels do not divide by the factor %lld",
                             (long long)size[2], (long long)size[3], (long long)r);

@@ -6,6 +6,7 @@ fuzz.py [OP …] [--rounds N] [--seed N] [--show] [--trace]"""
 import argparse
 import faulthandler
 import random
+import subprocess
 import sys
 import zlib
 
@@ -17,6 +18,7 @@ except ImportError as missing:
 
 import cresset as cr
 
+CALL = "calling "
 HUGE = (2 ** 62, 2 ** 63 - 1, -2 ** 63)
 FLOATS = (0.0, 1.0, -1.0, 0.5, 2.0, 1e-5, -0.1, 7.0, float("inf"), -float("inf"), float("nan"))
 TEXTS = ("", "ij,jk->ik", "ii->i", "...i->...", "i,i", "ij->ji", "->", "i->ij", "i,,", "I1",
@@ -91,7 +93,7 @@ class Caller:
         text = " ".join(f"{str(x.dtype)[6:]}{x.shape}" if x else "None" for x in inputs)
         text = f"{self.op.name} {text} {attributes}"
         if self.trace:
-            print(text, flush=True)
+            print(f"{CALL}{text}", flush=True)
         try:
             outputs = cr.apply(self.op, inputs, **attributes)
             for output in outputs:
@@ -116,6 +118,18 @@ def check_message(op, message):
     return None
 
 
+def watched(words):
+    """Runs this program with --trace; says at which call it died, if it did."""
+    child = subprocess.run([sys.executable, "-B", __file__, *words, "--trace"], text=True,
+                           stdout=subprocess.PIPE, check=False)
+    lines = child.stdout.splitlines()
+    print(*[line for line in lines if not line.startswith(CALL)], sep="\n")
+    if child.returncode not in (0, 1):
+        last = [line for line in lines if line.startswith(CALL)][-1:]
+        print(f"FAIL died with status {child.returncode} while {''.join(last)}")
+    return int(child.returncode != 0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("ops", nargs="*")
@@ -124,6 +138,8 @@ def main():
     parser.add_argument("--trace", action="store_true", help="print each call before it is made")
     parser.add_argument("--show", action="store_true", help="print the messages, each kind once")
     arguments = parser.parse_args()
+    if not arguments.trace:
+        return watched(sys.argv[1:])
     faulthandler.enable()
     faults, done, refused, kinds = 0, 0, 0, set()
     for op in cr.table():

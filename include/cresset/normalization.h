@@ -50,9 +50,21 @@ cr_tensor *cr_functional_rms_norm(cr_tensor *x, cr_shape normalized_shape, cr_te
 cr_tensor *cr_functional_group_norm(cr_tensor *x, int64_t num_groups, cr_tensor *weight,
                                     cr_tensor *bias, double eps);
 
-/* Over each channel of each sample of (N, C, d1, …), by its own statistics. */
-cr_tensor *cr_functional_instance_norm(cr_tensor *x, cr_tensor *weight, cr_tensor *bias,
-                                       double eps);
+/* Over each channel of each sample of (N, C, d1, …), by its own statistics, which move running_mean
+ * and running_var (C), where given, as batch norm's; or by the running ones. */
+typedef struct cr_functional_instance_norm_args {
+    cr_tensor *x;
+    cr_tensor *running_mean;
+    cr_tensor *running_var;
+    cr_tensor *weight; /* (C), may be NULL: 1 */
+    cr_tensor *bias;   /* (C), may be NULL: 0 */
+    bool use_running_stats;
+    double momentum; /* 0: 0.1 */
+    double eps;      /* 0: 1e-5 */
+} cr_functional_instance_norm_args;
+#define cr_functional_instance_norm(...)                                                           \
+    cr_functional_instance_norm_with((cr_functional_instance_norm_args){ .x = __VA_ARGS__ })
+cr_tensor *cr_functional_instance_norm_with(cr_functional_instance_norm_args args);
 
 /* exp(x) / Σ exp(x) over a dimension; its logarithm, computed without overflow; softmax of -x. */
 cr_tensor *cr_softmax(cr_tensor *x, int64_t dim);

@@ -141,7 +141,8 @@ cr_tensor *cr_instance_norm_with(cr_scope at, const char *name, cr_instance_norm
     cr_shape channels = CR_SHAPE(cr_dim(args.x, 1));
     cr_tensor *weight = args.affine ? scale_parameter(layer.at, channels) : NULL;
     cr_tensor *bias = args.affine ? shift_parameter(layer.at, channels) : NULL;
-    return layer_end(layer, cr_functional_instance_norm(args.x, weight, bias, args.eps));
+    return layer_end(layer, cr_functional_instance_norm(args.x, .weight = weight, .bias = bias,
+                                                        .eps = args.eps));
 }
 
 /* ---- dropout ---- */

@@ -167,7 +167,7 @@ static cr_status native_backward(cr_gradient_call *call)
     if (cr_grad_enabled())
         return recorded_backward(call);
     const struct batch_norm_attributes *was = call->attributes;
-    bool needs_residual = call->input_count > IN_RESIDUAL && call->needs[IN_RESIDUAL];
+    bool needs_residual = CALL_NEEDS(call, IN_RESIDUAL);
     bool cut = was->relu && needs_residual;
     struct backward_attributes attributes = { was->training, was->relu, call->needs[IN_X], cut };
     cr_tensor *grads[CR_MAX_OUTPUTS];

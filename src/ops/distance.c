@@ -27,21 +27,8 @@ static cr_tensor *normalize_of(const void *attributes, cr_tensor *const *in)
     return cr_div(in[0], cr_clamp(norm, options->eps, INFINITY));
 }
 
-static cr_status normalize_compose(cr_compose_call *call)
-{
-    return compose_computed(call, normalize_of);
-}
-
-static const cr_op normalize_op = {
-    .name = "normalize",
-    .summary = "x divided by its norm along a dimension",
-    .input_names = "x",
-    .attributes = normalize_table,
-    .attribute_size = sizeof(struct distance_attributes),
-    .min_inputs = 1,
-    .cast = CR_CAST_F32,
-    .compose = normalize_compose,
-};
+COMPUTED_OP(normalize, "normalize", "x divided by its norm along a dimension", "x", normalize_table,
+            distance_attributes, 1, 1, CR_CAST_NONE)
 
 cr_tensor *cr_normalize(cr_tensor *x, double p, int64_t dim, double eps)
 {
@@ -74,26 +61,14 @@ static cr_tensor *cosine_of(const void *attributes, cr_tensor *const *in)
     return cr_sum_dims(cr_mul(a, b), CR_SHAPE(options->dim), false);
 }
 
-static cr_status cosine_compose(cr_compose_call *call)
-{
-    return compose_computed(call, cosine_of);
-}
-
-static const cr_op cosine_similarity_op = {
-    .name = "cosine_similarity",
-    .summary = "the cosine of the angle between vectors along a dimension",
-    .input_names = "x1 x2",
-    .attributes = cosine_table,
-    .attribute_size = sizeof(struct distance_attributes),
-    .min_inputs = 2,
-    .cast = CR_CAST_F32,
-    .compose = cosine_compose,
-};
+COMPUTED_OP(cosine, "cosine_similarity",
+            "the cosine of the angle between vectors along a dimension", "x1 x2", cosine_table,
+            distance_attributes, 2, 2, CR_CAST_F32)
 
 cr_tensor *cr_cosine_similarity(cr_tensor *x1, cr_tensor *x2, int64_t dim, double eps)
 {
     struct distance_attributes attributes = { .eps = eps, .dim = dim };
-    return cr_apply(&cosine_similarity_op, CR_INPUTS(x1, x2), &attributes);
+    return cr_apply(&cosine_op, CR_INPUTS(x1, x2), &attributes);
 }
 
 /* ---- pairwise_distance ---- */
@@ -112,26 +87,13 @@ static cr_tensor *pairwise_of(const void *attributes, cr_tensor *const *in)
     return cr_norm_dims(difference, options->p, CR_SHAPE(-1), options->keepdim);
 }
 
-static cr_status pairwise_compose(cr_compose_call *call)
-{
-    return compose_computed(call, pairwise_of);
-}
-
-static const cr_op pairwise_distance_op = {
-    .name = "pairwise_distance",
-    .summary = "the norm of x1 - x2 + eps along the last dimension",
-    .input_names = "x1 x2",
-    .attributes = pairwise_table,
-    .attribute_size = sizeof(struct distance_attributes),
-    .min_inputs = 2,
-    .cast = CR_CAST_F32,
-    .compose = pairwise_compose,
-};
+COMPUTED_OP(pairwise, "pairwise_distance", "the norm of x1 - x2 + eps along the last dimension",
+            "x1 x2", pairwise_table, distance_attributes, 2, 2, CR_CAST_NONE)
 
 cr_tensor *cr_pairwise_distance(cr_tensor *x1, cr_tensor *x2, double p, double eps, bool keepdim)
 {
     struct distance_attributes attributes = { .p = p, .eps = eps, .keepdim = keepdim };
-    return cr_apply(&pairwise_distance_op, CR_INPUTS(x1, x2), &attributes);
+    return cr_apply(&pairwise_op, CR_INPUTS(x1, x2), &attributes);
 }
 
 /* ---- local_response_norm ---- */
@@ -184,27 +146,16 @@ static cr_tensor *response_of(const void *attributes, cr_tensor *const *in)
     return cr_div(in[0], cr_pow_scalar(cr_add_scalar(mean, options->k), options->beta));
 }
 
-static cr_status response_compose(cr_compose_call *call)
-{
-    return compose_computed(call, response_of);
-}
-
-static const cr_op local_response_norm_op = {
-    .name = "local_response_norm",
-    .summary = "x divided by a power of the squares of neighbouring channels",
-    .input_names = "x",
-    .attributes = response_table,
-    .attribute_size = sizeof(struct response_attributes),
-    .min_inputs = 1,
-    .compose = response_compose,
-};
+COMPUTED_OP(response, "local_response_norm",
+            "x divided by a power of the squares of neighbouring channels", "x", response_table,
+            response_attributes, 1, 1, CR_CAST_NONE)
 
 cr_tensor *cr_local_response_norm(cr_tensor *x, int64_t size, double alpha, double beta, double k)
 {
     struct response_attributes attributes = { size, alpha, beta, k };
-    return cr_apply(&local_response_norm_op, CR_INPUTS(x), &attributes);
+    return cr_apply(&response_op, CR_INPUTS(x), &attributes);
 }
 
 OP_FAMILY(distance_ops) = {
-    &normalize_op, &cosine_similarity_op, &pairwise_distance_op, &local_response_norm_op, NULL,
+    &normalize_op, &cosine_op, &pairwise_op, &response_op, NULL,
 };

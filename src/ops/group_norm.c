@@ -89,11 +89,6 @@ static const cr_op native_group_norm_backward_op = {
     .forward = { [CR_CPU] = backward_forward },
 };
 
-static bool needs(const cr_gradient_call *call, int i)
-{
-    return i < call->input_count && call->needs[i];
-}
-
 /* Backward that is recorded in its turn. */
 static cr_status recorded_backward(cr_gradient_call *call)
 {
@@ -108,10 +103,10 @@ static cr_status recorded_backward(cr_gradient_call *call)
     cr_tensor *h = cr_reshape(weight ? cr_mul(grad, weight) : grad, groups);
     cr_tensor *pulled = norm_gradient(cr_reshape(x, groups), h, &view, &normalized);
     call->grad_inputs[0] = cr_reshape(pulled, x->shape);
-    if (needs(call, 1))
+    if (CALL_NEEDS(call, 1))
         call->grad_inputs[1] =
             cr_sum_dims(cr_mul(grad, cr_reshape(normalized, x->shape)), others, false);
-    if (needs(call, 2))
+    if (CALL_NEEDS(call, 2))
         call->grad_inputs[2] = cr_sum_dims(grad, others, false);
     return CR_OK;
 }
@@ -226,42 +221,89 @@ cr_tensor *cr_functional_group_norm(cr_tensor *x, int64_t num_groups, cr_tensor 
 /* ---- instance_norm ---- */
 
 struct instance_norm_attributes {
+    bool use_input_stats;
+    double momentum;
     double eps;
 };
 
 static const cr_attribute instance_norm_table[] = {
+    CR_ATTRIBUTE(struct instance_norm_attributes, BOOL, use_input_stats),
+    CR_ATTRIBUTE(struct instance_norm_attributes, FLOAT, momentum),
     CR_ATTRIBUTE(struct instance_norm_attributes, FLOAT, eps),
     CR_ATTRIBUTE_END,
 };
+
+/* to = (1 - momentum) to + momentum * the mean of a statistic (N, C) over the samples. */
+static cr_status move_towards(cr_tensor *to, cr_tensor *statistic, double momentum)
+{
+    cr_tensor *mean = cr_to_dtype(cr_mean_dims(statistic, CR_SHAPE(0), false), cr_dtype_of(to));
+    cr_tensor *moved = cr_add(cr_mul_scalar(to, 1 - momentum), cr_mul_scalar(mean, momentum));
+    return moved ? cr_copy_(to, moved) : cr_error_status();
+}
+
+static cr_status update_running(cr_tensor *x, cr_tensor *mean, cr_tensor *var, double momentum)
+{
+    cr_shape spatial = { 0 };
+    for (int d = 2; d < x->shape.ndim; d++)
+        spatial.dim[spatial.ndim++] = d;
+    bool was = cr_set_grad_enabled(false);
+    cr_tensor *means = NULL;
+    cr_tensor *vars = cr_var_mean(&means, x, .dims = spatial);
+    cr_status status = vars ? CR_OK : cr_error_status();
+    if (status == CR_OK && mean)
+        status = move_towards(mean, means, momentum);
+    if (status == CR_OK && var)
+        status = move_towards(var, vars, momentum);
+    cr_set_grad_enabled(was);
+    return status;
+}
 
 static cr_status instance_norm_compose(cr_compose_call *call)
 {
     const struct instance_norm_attributes *attributes = call->attributes;
     cr_tensor *x = call->inputs[0];
+    cr_tensor *weight = CALL_INPUT(call, 1);
+    cr_tensor *bias = CALL_INPUT(call, 2);
+    cr_tensor *mean = CALL_INPUT(call, 3);
+    cr_tensor *var = CALL_INPUT(call, 4);
     if (require_ndim(x, "instance_norm: x", 3, CR_MAX_DIMS) != CR_OK)
         return cr_error_status();
+    if (!attributes->use_input_stats) {
+        call->outputs[0] =
+            cr_functional_batch_norm(x, .running_mean = mean, .running_var = var, .weight = weight,
+                                     .bias = bias, .eps = attributes->eps);
+        return CR_OK;
+    }
     if (tensor_numel(x) == x->shape.dim[0] * x->shape.dim[1] && tensor_numel(x))
         return cr_error_set(CR_ERROR_SHAPE, "instance_norm: needs more than 1 spatial element");
-    call->outputs[0] = cr_functional_group_norm(x, x->shape.dim[1], CALL_INPUT(call, 1),
-                                                CALL_INPUT(call, 2), attributes->eps);
+    if ((mean || var) && x->storage && !cr_is_recomputing() &&
+        update_running(x, mean, var, attributes->momentum) != CR_OK)
+        return cr_error_status();
+    call->outputs[0] = cr_functional_group_norm(x, x->shape.dim[1], weight, bias, attributes->eps);
     return CR_OK;
 }
 
 static const cr_op instance_norm_op = {
     .name = "instance_norm",
     .summary = "each channel of each sample less its mean, divided by its deviation",
-    .input_names = "x weight bias",
+    .input_names = "x weight bias running_mean running_var",
     .attributes = instance_norm_table,
     .attribute_size = sizeof(struct instance_norm_attributes),
     .min_inputs = 1,
-    .max_inputs = 3,
+    .max_inputs = 5,
     .compose = instance_norm_compose,
 };
 
-cr_tensor *cr_functional_instance_norm(cr_tensor *x, cr_tensor *weight, cr_tensor *bias, double eps)
+cr_tensor *cr_functional_instance_norm_with(cr_functional_instance_norm_args args)
 {
-    struct instance_norm_attributes attributes = { eps == 0 ? 1e-5 : eps };
-    return cr_apply(&instance_norm_op, CR_INPUTS(x, weight, bias), &attributes);
+    struct instance_norm_attributes attributes = {
+        .use_input_stats = !args.use_running_stats,
+        .momentum = args.momentum == 0 ? 0.1 : args.momentum,
+        .eps = args.eps == 0 ? 1e-5 : args.eps,
+    };
+    return cr_apply(&instance_norm_op,
+                    CR_INPUTS(args.x, args.weight, args.bias, args.running_mean, args.running_var),
+                    &attributes);
 }
 
 OP_FAMILY(group_norm_ops) = {

@@ -116,11 +116,6 @@ static const cr_op native_layer_norm_backward_op = {
     .forward = { [CR_CPU] = backward_forward },
 };
 
-static bool needs(const cr_gradient_call *call, int i)
-{
-    return i < call->input_count && call->needs[i];
-}
-
 /* Backward that is recorded in its turn. */
 static cr_status recorded_backward(cr_gradient_call *call)
 {
@@ -138,9 +133,9 @@ static cr_status recorded_backward(cr_gradient_call *call)
     cr_tensor *normalized;
     call->grad_inputs[0] =
         norm_gradient(x, weight ? cr_mul(grad, weight) : grad, &view, &normalized);
-    if (needs(call, 1))
+    if (CALL_NEEDS(call, 1))
         call->grad_inputs[1] = cr_sum_to_size(cr_mul(grad, normalized), call->input_specs[1].shape);
-    if (needs(call, 2))
+    if (CALL_NEEDS(call, 2))
         call->grad_inputs[2] = cr_sum_to_size(grad, call->input_specs[2].shape);
     return CR_OK;
 }
@@ -153,7 +148,7 @@ static cr_status native_backward(cr_gradient_call *call)
         return recorded_backward(call);
     struct native_attributes attributes = *(const struct native_attributes *)call->attributes;
     attributes.needs_x = call->needs[0];
-    attributes.needs_weight = needs(call, 1) || needs(call, 2);
+    attributes.needs_weight = CALL_NEEDS(call, 1) || CALL_NEEDS(call, 2);
     cr_tensor *grads[CR_MAX_OUTPUTS];
     cr_status status =
         cr_apply_all(&native_layer_norm_backward_op,

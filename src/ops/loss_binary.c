@@ -38,22 +38,7 @@ static const cr_attribute kl_table[] = {
 };
 
 #define LOSS(function, word, words, names, table, most)                                            \
-    static cr_status function##_compose(cr_compose_call *call)                                     \
-    {                                                                                              \
-        return compose_computed(call, function##_of);                                              \
-    }                                                                                              \
-                                                                                                   \
-    static const cr_op function##_op = {                                                           \
-        .name = word,                                                                              \
-        .summary = words,                                                                          \
-        .input_names = names,                                                                      \
-        .attributes = table,                                                                       \
-        .attribute_size = sizeof(struct binary_attributes),                                        \
-        .min_inputs = 2,                                                                           \
-        .max_inputs = most,                                                                        \
-        .cast = CR_CAST_F32,                                                                       \
-        .compose = function##_compose,                                                             \
-    };
+    COMPUTED_OP(function, word, words, names, table, binary_attributes, 2, most, CR_CAST_F32)
 
 /* ---- binary cross-entropy of probabilities ---- */
 

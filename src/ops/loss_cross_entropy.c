@@ -187,28 +187,33 @@ static size_t native_workspace(const cr_call *call)
     return (size_t)tensor_numel(call->inputs[1]) * cr_dtype_size((cr_dtype)call->inputs[0]->dtype);
 }
 
+static double number_at(const void *numbers, int64_t i, bool is_f64)
+{
+    return is_f64 ? ((const double *)numbers)[i] : (double)((const float *)numbers)[i];
+}
+
 /* The weight of all positions that count. */
 static double total_weight(const struct cross_entropy_job *job, int64_t positions, bool is_f64)
 {
     double total = 0;
-    for (int64_t i = 0; i < positions; i++) {
+    int64_t count = 0;
+    for (int64_t i = 0; i < positions; i++)
+        count += job->target[i] != job->ignore_index;
+    for (int64_t i = 0; job->weight && i < positions; i++) {
         int64_t t = job->target[i];
-        if (t == job->ignore_index)
-            continue;
-        if (!job->weight)
-            total += 1;
-        else
-            total += is_f64 ? ((const double *)job->weight)[t] : ((const float *)job->weight)[t];
+        total += t == job->ignore_index ? 0 : number_at(job->weight, t, is_f64);
     }
-    return total;
+    return job->weight ? total : (double)count;
 }
 
+/* In lanes, for one addition has to wait for the one before. */
 static double sum_losses(const struct cross_entropy_job *job, int64_t positions, bool is_f64)
 {
-    double sum = 0;
+    double lanes[8] = { 0 };
     for (int64_t i = 0; i < positions; i++)
-        sum += is_f64 ? ((const double *)job->loss)[i] : ((const float *)job->loss)[i];
-    return sum;
+        lanes[i % 8] += number_at(job->loss, i, is_f64);
+    return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) +
+           ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
 }
 
 static void native_forward(const cr_call *call)

@@ -265,21 +265,9 @@ static cr_tensor *ctc_of(const void *attributes, cr_tensor *const *in)
     return reduce_loss(loss, options->reduction);
 }
 
-static cr_status ctc_compose(cr_compose_call *call)
-{
-    return compose_computed(call, ctc_of);
-}
-
-static const cr_op ctc_loss_op = {
-    .name = "ctc_loss",
-    .summary = "minus the log probability of labels over all alignments",
-    .input_names = "log_probs targets input_lengths target_lengths",
-    .attributes = ctc_table,
-    .attribute_size = sizeof(struct ctc_attributes),
-    .min_inputs = 4,
-    .cast = CR_CAST_F32,
-    .compose = ctc_compose,
-};
+COMPUTED_OP(ctc, "ctc_loss", "minus the log probability of labels over all alignments",
+            "log_probs targets input_lengths target_lengths", ctc_table, ctc_attributes, 4, 4,
+            CR_CAST_F32)
 
 cr_tensor *cr_ctc_loss_with(cr_ctc_loss_args args)
 {
@@ -287,9 +275,8 @@ cr_tensor *cr_ctc_loss_with(cr_ctc_loss_args args)
                                          .zero_infinity = args.zero_infinity,
                                          .reduction = (int)args.reduction };
     return cr_apply(
-        &ctc_loss_op,
-        CR_INPUTS(args.log_probs, args.targets, args.input_lengths, args.target_lengths),
+        &ctc_op, CR_INPUTS(args.log_probs, args.targets, args.input_lengths, args.target_lengths),
         &attributes);
 }
 
-OP_FAMILY(ctc_ops) = { &ctc_loss_op, &native_ctc_loss_op, &native_ctc_loss_backward_op, NULL };
+OP_FAMILY(ctc_ops) = { &ctc_op, &native_ctc_loss_op, &native_ctc_loss_backward_op, NULL };

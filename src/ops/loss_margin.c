@@ -38,22 +38,7 @@ static const cr_attribute triplet_table[] = {
 };
 
 #define LOSS(function, word, words, names, table, least, most)                                     \
-    static cr_status function##_compose(cr_compose_call *call)                                     \
-    {                                                                                              \
-        return compose_computed(call, function##_of);                                              \
-    }                                                                                              \
-                                                                                                   \
-    static const cr_op function##_op = {                                                           \
-        .name = word,                                                                              \
-        .summary = words,                                                                          \
-        .input_names = names,                                                                      \
-        .attributes = table,                                                                       \
-        .attribute_size = sizeof(struct margin_attributes),                                        \
-        .min_inputs = least,                                                                       \
-        .max_inputs = most,                                                                        \
-        .cast = CR_CAST_F32,                                                                       \
-        .compose = function##_compose,                                                             \
-    };
+    COMPUTED_OP(function, word, words, names, table, margin_attributes, least, most, CR_CAST_F32)
 
 /* ---- multi_margin_loss ---- */
 

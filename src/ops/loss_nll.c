@@ -206,18 +206,38 @@ cr_tensor *nll_positions(cr_tensor *x, cr_tensor *target, cr_tensor *weight, int
 
 /* ---- nll_loss ---- */
 
-cr_status require_classes(const cr_tensor *target, int64_t classes, int64_t ignore_index)
+static bool is_class(int64_t t, int64_t classes, int64_t ignore_index)
 {
-    int64_t count = target->storage ? tensor_numel(target) : 0;
-    for (int64_t i = 0; i < count; i++) {
-        int64_t t = cr_element_int64(target, i);
-        if ((t < 0 || t >= classes) && t != ignore_index)
-            return cr_error_set(CR_ERROR_ARGUMENT,
-                                "target %lld (position %lld) is out of range for %lld classes; "
-                                "classes count from 0",
-                                (long long)t, (long long)i, (long long)classes);
+    return (t >= 0 && t < classes) || t == ignore_index;
+}
+
+/* The first position whose class is none; -1 if there is none such. A long target is usually fine,
+ * so that is found out without a branch. */
+static int64_t first_fault(const int64_t *target, int64_t count, int64_t classes, int64_t ignored)
+{
+    int64_t faults = 0;
+    for (int64_t i = 0; i < count; i++)
+        faults += ((uint64_t)target[i] >= (uint64_t)classes) & (target[i] != ignored);
+    for (int64_t i = 0; faults && i < count; i++) {
+        if (!is_class(target[i], classes, ignored))
+            return i;
     }
-    return CR_OK;
+    return -1;
+}
+
+cr_status require_classes(cr_tensor *target, int64_t classes, int64_t ignore_index)
+{
+    cr_tensor *dense = cr_contiguous(cr_to_dtype(target, CR_I64));
+    if (!dense || !dense->storage)
+        return cr_error_status();
+    const int64_t *t = TENSOR_DATA(int64_t, dense);
+    int64_t i = first_fault(t, tensor_numel(dense), classes, ignore_index);
+    if (i < 0)
+        return CR_OK;
+    return cr_error_set(CR_ERROR_ARGUMENT,
+                        "target %lld (position %lld) is out of range for %lld classes; "
+                        "classes count from 0",
+                        (long long)t[i], (long long)i, (long long)classes);
 }
 
 static cr_tensor *nll_loss_of(const void *attributes, cr_tensor *const *in)
@@ -237,22 +257,8 @@ static cr_tensor *nll_loss_of(const void *attributes, cr_tensor *const *in)
     return reduce_loss(outputs[0], options->reduction);
 }
 
-static cr_status nll_loss_compose(cr_compose_call *call)
-{
-    return compose_computed(call, nll_loss_of);
-}
-
-static const cr_op nll_loss_op = {
-    .name = "nll_loss",
-    .summary = "minus the log probability of the target's class",
-    .input_names = "log_probs target weight",
-    .attributes = nll_table,
-    .attribute_size = sizeof(struct nll_attributes),
-    .min_inputs = 2,
-    .max_inputs = 3,
-    .cast = CR_CAST_F32,
-    .compose = nll_loss_compose,
-};
+COMPUTED_OP(nll_loss, "nll_loss", "minus the log probability of the target's class",
+            "log_probs target weight", nll_table, nll_attributes, 2, 3, CR_CAST_F32)
 
 cr_tensor *cr_nll_loss_with(cr_nll_loss_args args)
 {

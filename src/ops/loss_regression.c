@@ -7,22 +7,7 @@
 #define PI 3.14159265358979323846
 
 #define LOSS(function, word, words, names, table, type, least, most)                               \
-    static cr_status function##_compose(cr_compose_call *call)                                     \
-    {                                                                                              \
-        return compose_computed(call, function##_of);                                              \
-    }                                                                                              \
-                                                                                                   \
-    static const cr_op function##_op = {                                                           \
-        .name = word,                                                                              \
-        .summary = words,                                                                          \
-        .input_names = names,                                                                      \
-        .attributes = table,                                                                       \
-        .attribute_size = sizeof(struct type),                                                     \
-        .min_inputs = least,                                                                       \
-        .max_inputs = most,                                                                        \
-        .cast = CR_CAST_F32,                                                                       \
-        .compose = function##_compose,                                                             \
-    };
+    COMPUTED_OP(function, word, words, names, table, type, least, most, CR_CAST_F32)
 
 struct regression_attributes {
     int reduction;

@@ -63,8 +63,9 @@
 OP_FAMILY_TABLE(OP_FAMILY_DECLARE)
 #undef OP_FAMILY_DECLARE
 
-/* Input i of a call of any kind; NULL where it was not given. */
+/* Input i of a call of any kind; NULL where it was not given. Whether its gradient is wanted. */
 #define CALL_INPUT(call, i) ((i) < (call)->input_count ? (call)->inputs[i] : NULL)
+#define CALL_NEEDS(call, i) ((i) < (call)->input_count && (call)->needs[i])
 
 /* ---- infer ---- */
 
@@ -189,6 +190,25 @@ cr_tensor *along_dim(cr_tensor *vector, int ndim, int dim);
 typedef cr_tensor *(*computed_body)(const void *attributes, cr_tensor *const *in);
 cr_status compose_computed(cr_compose_call *call, computed_body body);
 
+/* The record function##_op of an op that is composed of function##_of in this way. */
+#define COMPUTED_OP(function, word, words, inputs, table, type, least, most, policy)               \
+    static cr_status function##_compose(cr_compose_call *call)                                     \
+    {                                                                                              \
+        return compose_computed(call, function##_of);                                              \
+    }                                                                                              \
+                                                                                                   \
+    static const cr_op function##_op = {                                                           \
+        .name = word,                                                                              \
+        .summary = words,                                                                          \
+        .input_names = inputs,                                                                     \
+        .attributes = table,                                                                       \
+        .attribute_size = sizeof(struct type),                                                     \
+        .min_inputs = least,                                                                       \
+        .max_inputs = most,                                                                        \
+        .cast = policy,                                                                            \
+        .compose = function##_compose,                                                             \
+    };
+
 /* ---- losses ---- */
 
 /* The mean for the default; others as they are. */
@@ -198,7 +218,7 @@ int loss_reduction(int reduction);
 cr_tensor *reduce_loss(cr_tensor *loss, int reduction);
 
 /* Refuses integers outside [0, classes) that are not ignore_index, naming value and position. */
-cr_status require_classes(const cr_tensor *target, int64_t classes, int64_t ignore_index);
+cr_status require_classes(cr_tensor *target, int64_t classes, int64_t ignore_index);
 
 /* -weight[t] x[t] of each position; x (N, C, …) or (C) float32 or float64, weight may be NULL. */
 cr_tensor *nll_positions(cr_tensor *x, cr_tensor *target, cr_tensor *weight, int64_t ignore_index);

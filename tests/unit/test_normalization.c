@@ -70,6 +70,26 @@ static void test_running_statistics(void **state)
     cr_frame_end(frame);
 }
 
+/* As batch norm's of each sample, averaged. */
+static void test_instance_norm_statistics(void **state)
+{
+    (void)state;
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *x = numbers(CR_SHAPE(2, 3, 5), 13);
+    cr_tensor *mean = cr_zeros(CR_SHAPE(3));
+    cr_tensor *var = cr_ones(CR_SHAPE(3));
+    assert_non_null(cr_functional_instance_norm(x, mean, var, .momentum = 0.5));
+    cr_tensor *means;
+    cr_tensor *vars = cr_var_mean(&means, x, .dims = CR_SHAPE(2));
+    for (int c = 0; c < 3; c++) {
+        double sums[2] = { cr_element(means, c) + cr_element(means, 3 + c),
+                           cr_element(vars, c) + cr_element(vars, 3 + c) };
+        assert_float_equal(cr_element(mean, c), 0.5 * sums[0] / 2, 1e-6);
+        assert_float_equal(cr_element(var, c), 0.5 + 0.5 * sums[1] / 2, 1e-6);
+    }
+    cr_frame_end(frame);
+}
+
 static cr_tensor *normalize_and_count(cr_tensor *const *inputs, int count, void *context)
 {
     (void)count;
@@ -283,6 +303,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_running_statistics),
+        cmocka_unit_test(test_instance_norm_statistics),
         cmocka_unit_test(test_checkpoint_updates_once),
         cmocka_unit_test(test_fusion),
         cmocka_unit_test(test_far_from_zero),

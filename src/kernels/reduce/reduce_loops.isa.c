@@ -63,7 +63,7 @@
             const VALUE_##type v = x[i];                                                           \
             lanes[l] = step;                                                                       \
         }                                                                                          \
-        total_type a = total->member;                                                              \
+        total_type a = (total_type)total->member;                                                  \
         for (int l = 0; l < ROW_LANES; l++) {                                                      \
             const total_type v = lanes[l];                                                         \
             a = join;                                                                              \
@@ -97,6 +97,12 @@
     KIND(kind, F32, double, real, start, step, join)                                               \
     KIND(kind, F64, double, real, start, step, join)
 
+/* Extremes of float32 are exact in float32, where twice as many fit in a vector. */
+#define EXTREME_KIND(kind, start, step, join)                                                      \
+    ROW_LOOP(kind, F32, float, real, start, step, join)                                            \
+    COLUMNS_LOOP(kind, F32, double, real, step)                                                    \
+    KIND(kind, F64, double, real, start, step, join)
+
 #define WHOLE_KIND(kind, type, start, step, join)                                                  \
     KIND(kind, type, int64_t, whole, start, step, join)
 
@@ -107,8 +113,8 @@
 #define MIN_STEP (v >= a || a != a ? a : v)
 
 REAL_KIND(PROD, 1, a *(double)v, a *v)
-REAL_KIND(MAX, -INFINITY, MAX_STEP, MAX_STEP)
-REAL_KIND(MIN, INFINITY, MIN_STEP, MIN_STEP)
+EXTREME_KIND(MAX, -INFINITY, MAX_STEP, MAX_STEP)
+EXTREME_KIND(MIN, INFINITY, MIN_STEP, MIN_STEP)
 REAL_KIND(NANSUM, 0, v == v ? a + (double)v : a, a + v)
 REAL_KIND(ABSOLUTES, 0, a + fabs((double)v), a + v)
 REAL_KIND(POWERS, 0, a + pow(fabs((double)v), p), a + v)

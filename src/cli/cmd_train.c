@@ -456,7 +456,11 @@ const cli_command train_command = {
         "accuracy, evaluates them on the test samples and writes a report.\n\nEverything about a "
         "run stands in its run directory, by default runs/MODEL-001 and counting up: args.json, "
         "metrics.csv, log.txt, weights/best.safetensors, weights/last.safetensors, report.html, "
-        "plots/ and events for TensorBoard. Ctrl-C saves and says how to go on.",
+        "plots/ and events for TensorBoard. Ctrl-C saves and says how to go on.\n\nThe changes of "
+        "--augment are joined by commas, their numbers may be left out: flip:P mirrors with "
+        "probability P (0.5), crop:N moves by up to N pixels (4), shift:X by up to the share X of "
+        "the size (0.1), erase:P blanks a rectangle with probability P (0.5), cutout:N a square of "
+        "N pixels (8).",
     .examples = examples,
     .example_count = COUNT_OF(examples),
     .options = options,

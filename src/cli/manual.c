@@ -110,9 +110,10 @@ void write_man_page(cr_text *out)
 {
     const cli_command *command;
     cr_text_printf(out, ".TH CRESSET 1 \"\" \"Cresset %s\" \"User Commands\"\n", cr_version());
-    cr_text_append(out, ".SH NAME\ncresset \\- train, evaluate and use neural networks\n"
-                        ".SH SYNOPSIS\n.B cresset\n.I COMMAND\n[\\fIoptions\\fR]\n"
-                        ".SH DESCRIPTION\n");
+    cr_text_append(out,
+                   ".ad l\n.nh\n.SH NAME\ncresset \\- train, evaluate and use neural networks\n"
+                   ".SH SYNOPSIS\n.B cresset\n.I COMMAND\n[\\fIoptions\\fR]\n"
+                   ".SH DESCRIPTION\n");
     append_troff(out, command_summary);
     cr_text_append(out, ".\n.SH COMMANDS\n");
     for (int i = 0; (command = command_at(i)); i++)

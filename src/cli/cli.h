@@ -215,6 +215,9 @@ int failure(const cli_command *command, const char *format, ...) CR_PRINTF(2, 3)
 /* failure() with the library's standing error, which is cleared. */
 int library_failure(const cli_command *command);
 
+/* A number, or null where JSON has none for it. */
+json_t *json_finite(double value);
+
 /* Prints a JSON document on standard output and drops the reference. */
 int print_json(const cli_command *command, json_t *document);
 

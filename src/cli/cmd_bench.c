@@ -1,5 +1,4 @@
 /* `cresset bench`: how long a model takes for a training step and for inference, on random data. */
-#include <math.h>
 #include <stdlib.h>
 
 #include "cli.h"

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "cli.h"
-#include "cresset/memory.h"
 
 static const char *const shells[] = { "bash", "zsh", "fish" };
 

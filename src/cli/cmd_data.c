@@ -61,7 +61,7 @@ static json_t *numbers(const double *values, int count)
 {
     json_t *array = json_array();
     for (int i = 0; i < count; i++)
-        json_array_append_new(array, json_real(values[i]));
+        json_array_append_new(array, json_finite(values[i]));
     return array;
 }
 

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "cli.h"
-#include "cresset/file.h"
 #include "cresset/memory.h"
 #include "cresset/thread.h"
 
@@ -145,10 +144,10 @@ static int print_as_json(const subject *s)
     if (!scores)
         return library_failure(s->args->command);
     json_t *answer =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:f, s:f}", "model", s->path, "architecture",
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:f}", "model", s->path, "architecture",
                   s->classifier->bound.architecture->name, "data", s->data, "split",
                   settings->split, "samples", (json_int_t)s->evaluation.count, "loss",
-                  s->evaluation.loss, "seconds", s->evaluation.seconds);
+                  json_finite(s->evaluation.loss), "seconds", s->evaluation.seconds);
     json_object_update(answer, scores);
     json_decref(scores);
     return print_json(s->args->command, answer);

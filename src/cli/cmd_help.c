@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "cli.h"
-#include "cresset/memory.h"
 
 #define HELP_WIDTH_LIMIT 100 /* wider lines are hard to read */
 #define LABEL_LIMIT      30  /* longer labels get a line of their own */

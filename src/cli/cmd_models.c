@@ -1,7 +1,5 @@
 /* `cresset models`: the architectures, and what one of them is made of. Both come from running the
  * model on shapes alone, so that the largest is described in milliseconds. */
-#include <string.h>
-
 #include "cli.h"
 #include "cresset/models.h"
 

@@ -234,9 +234,9 @@ static json_t *ranks_to_json(const prediction *p, int64_t which, int64_t top)
     const float *row = p->probabilities + which * p->classifier->class_count;
     json_t *ranks = json_array();
     for (int class = next_class(p, which, -1); class >= 0 && top > 0; top--) {
-        json_array_append_new(ranks, json_pack("{s:i, s:s, s:f}", "class", class, "name",
+        json_array_append_new(ranks, json_pack("{s:i, s:s, s:o}", "class", class, "name",
                                                p->classifier->class_names[class], "probability",
-                                               (double)row[class]));
+                                               json_finite((double)row[class])));
         class = next_class(p, which, class);
     }
     return ranks;

@@ -1,6 +1,5 @@
 /* Settings files: a JSON object whose keys are the names of the options of a subcommand. The same
  * object is what a run records of its settings, so a recorded run can be given back to --config. */
-#include <math.h>
 #include <string.h>
 
 #include "cli.h"
@@ -106,7 +105,7 @@ static json_t *setting_to_json(const cli_option *option, const void *settings)
     case OPTION_INTEGER:
         return json_integer(*(const int64_t *)field);
     case OPTION_REAL:
-        return isnan(*(const double *)field) ? json_null() : json_real(*(const double *)field);
+        return json_finite(*(const double *)field);
     case OPTION_NUMBERS:
         return numbers_to_json(field);
     default:

@@ -1,7 +1,6 @@
 /* Evaluating a classifier on a data set, and what eval and train show of the result: the confusion
  * matrix and the most confident mistakes. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "cli.h"
 #include "cresset/memory.h"

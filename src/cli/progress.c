@@ -1,9 +1,6 @@
 /* Progress of a long work: on a terminal one line that is rewritten, elsewhere a plain line now and
  * then. Both go to standard error, so that standard output holds results only. */
-#include <string.h>
-
 #include "cli.h"
-#include "cresset/memory.h"
 #include "cresset/system.h"
 
 #define REPAINT_SECONDS 0.1

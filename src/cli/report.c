@@ -1,4 +1,5 @@
 /* What the command says when something went wrong, and its answers for programs. */
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,11 @@ int library_failure(const cli_command *command)
     failure(command, "%s", cr_failed() ? cr_error_message() : "the operation failed");
     cr_error_clear();
     return interrupted ? STATUS_INTERRUPTED : STATUS_FAILED;
+}
+
+json_t *json_finite(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 int print_json(const cli_command *command, json_t *document)

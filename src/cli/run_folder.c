@@ -1,6 +1,5 @@
 /* Run directories: where a new one goes, and what stands in one. */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 

@@ -1,6 +1,5 @@
 /* The end of a training run: the best weights are evaluated on the test samples, the report is
  * written, and the result is said. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,24 +162,18 @@ static void print_outcome(const findings *f, const run_outcome *outcome)
         printf("report           %s/report.html\n", outcome->folder);
 }
 
-static json_t *finite_or_null(double value)
-{
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 static json_t *epochs_to_json(const cr_train_result *result)
 {
     json_t *list = json_array();
     for (int64_t i = 0; i < result->count; i++) {
         const cr_train_epoch *epoch = &result->epochs[i];
         json_array_append_new(
-            list,
-            json_pack("{s:I, s:o, s:o, s:o, s:o, s:f, s:f}", "epoch", (json_int_t)epoch->epoch,
-                      "train_loss", finite_or_null(epoch->train_loss), "train_accuracy",
-                      finite_or_null(epoch->train_accuracy), "validation_loss",
-                      finite_or_null(epoch->validation_loss), "validation_accuracy",
-                      finite_or_null(epoch->validation_accuracy), "lr", epoch->lr, "seconds",
-                      epoch->seconds));
+            list, json_pack("{s:I, s:o, s:o, s:o, s:o, s:f, s:f}", "epoch",
+                            (json_int_t)epoch->epoch, "train_loss", json_finite(epoch->train_loss),
+                            "train_accuracy", json_finite(epoch->train_accuracy), "validation_loss",
+                            json_finite(epoch->validation_loss), "validation_accuracy",
+                            json_finite(epoch->validation_accuracy), "lr", epoch->lr, "seconds",
+                            epoch->seconds));
     }
     return list;
 }
@@ -188,15 +181,16 @@ static json_t *epochs_to_json(const cr_train_result *result)
 static int print_outcome_json(const findings *f, const run_outcome *outcome)
 {
     const cr_train_result *result = outcome->result;
-    return print_json(
-        outcome->args->command,
-        json_pack("{s:s, s:s, s:I, s:I, s:b, s:f, s:I, s:f, s:f, s:I, s:o}", "run", outcome->folder,
-                  "model", f->classifier->bound.architecture->name, "best_epoch",
-                  (json_int_t)result->best_epoch, "steps", (json_int_t)result->steps,
-                  "stopped_early", result->stopped_early, "seconds", result->seconds,
-                  "peak_memory_bytes", (json_int_t)cr_process_memory_peak(), "test_accuracy",
-                  f->evaluation.accuracy, "test_loss", f->evaluation.loss, "test_samples",
-                  (json_int_t)f->evaluation.count, "epochs", epochs_to_json(result)));
+    return print_json(outcome->args->command,
+                      json_pack("{s:s, s:s, s:I, s:I, s:b, s:f, s:I, s:o, s:o, s:I, s:o}", "run",
+                                outcome->folder, "model", f->classifier->bound.architecture->name,
+                                "best_epoch", (json_int_t)result->best_epoch, "steps",
+                                (json_int_t)result->steps, "stopped_early", result->stopped_early,
+                                "seconds", result->seconds, "peak_memory_bytes",
+                                (json_int_t)cr_process_memory_peak(), "test_accuracy",
+                                json_finite(f->evaluation.accuracy), "test_loss",
+                                json_finite(f->evaluation.loss), "test_samples",
+                                (json_int_t)f->evaluation.count, "epochs", epochs_to_json(result)));
 }
 
 int finish_run(const run_outcome *outcome)

@@ -1,6 +1,5 @@
 /* Data sets as the subcommands name them, and their samples as pictures. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cli.h"

@@ -1,7 +1,6 @@
 /* A training run as a person sees it: what is trained on what, a line for every epoch, and a
  * progress bar below. */
 #include <math.h>
-#include <string.h>
 
 #include "cli.h"
 #include "cresset/system.h"

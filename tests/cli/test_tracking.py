@@ -1,5 +1,5 @@
-"""The event files that `cresset train` leaves for TensorBoard: they hold the numbers of the run, and
-a resumed run adds a file that takes over from the epoch where it went on."""
+"""The event files that `cresset train` leaves for TensorBoard: they hold the numbers of the run,
+and a resumed run adds a file that takes over from the epoch where it went on."""
 import glob
 import os
 import re

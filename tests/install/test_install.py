@@ -20,6 +20,7 @@ SANITIZE = sys.argv[3] if len(sys.argv) > 3 else ""
 FLAGS = [f"-fsanitize={SANITIZE}"] if SANITIZE else []
 # What libcresset.so may need, and nothing else.
 NEEDED = {"libm.so.6", "libgomp.so.1", "libz.so.1", "libjansson.so.4", "libc.so.6"}
+SIDE = 12  # pixels
 CPP = """
 #include <cresset/cresset.h>
 #include <cstdio>
@@ -45,12 +46,12 @@ def call(*words, **options):
 
 
 def write_idx(folder, part, count):
-    """Pictures of 28 x 28 whose class is told by which row of blocks is bright."""
+    """Small pictures whose class is told by which row is bright."""
     labels = bytes(index % 10 for index in range(count))
-    pictures = b"".join(bytes((200 if row * 10 // 28 == label else 20) + row * column % 7
-                              for row in range(28) for column in range(28)) for label in labels)
+    pictures = b"".join(bytes((200 if row - 1 == label else 20) + row * column % 7
+                              for row in range(SIDE) for column in range(SIDE)) for label in labels)
     (folder / f"{part}-images-idx3-ubyte").write_bytes(
-        struct.pack(">BBBBIII", 0, 0, 8, 3, count, 28, 28) + pictures)
+        struct.pack(">BBBBIII", 0, 0, 8, 3, count, SIDE, SIDE) + pictures)
     (folder / f"{part}-labels-idx1-ubyte").write_bytes(
         struct.pack(">BBBBI", 0, 0, 8, 1, count) + labels)
 
@@ -66,7 +67,7 @@ class Installed(unittest.TestCase):
         cls.archive, = cls.prefix.rglob("libcresset.a")
         cls.data = cls.root / "data"
         cls.data.mkdir()
-        write_idx(cls.data, "train", 200)
+        write_idx(cls.data, "train", 100)
         write_idx(cls.data, "t10k", 50)
         cls.environment = {**os.environ, "LD_LIBRARY_PATH": str(cls.library.parent),
                            "PKG_CONFIG_PATH": str(cls.library.parent / "pkgconfig")}

@@ -194,9 +194,9 @@ class ConfigTest(TrainTest):
 class ResumeTest(TrainTest):
     def interrupted_run(self, out):
         """A run stopped by Ctrl-C after its first epoch; what it said."""
-        process = self.start("--out", out, "--epochs", "100", "--no-report")
+        process = self.start("--out", out, "--epochs", "200", "--no-report")
         for line in process.stdout:
-            if re.match(r" +1/100 ", line):
+            if re.match(r" +1/200 ", line):
                 break
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
@@ -209,7 +209,7 @@ class ResumeTest(TrainTest):
                       self.interrupted_run(stopped))
         self.assertTrue(tensors(os.path.join(stopped, "weights/last.safetensors")))
         self.assert_done("train", "--resume", stopped, "--quiet", "--threads", "1")
-        self.train("--out", straight, "--epochs", "100", "--no-report")
+        self.train("--out", straight, "--epochs", "200", "--no-report")
         for name in ("best", "last"):
             self.assertEqual(tensors(os.path.join(straight, f"weights/{name}.safetensors")),
                              tensors(os.path.join(stopped, f"weights/{name}.safetensors")))

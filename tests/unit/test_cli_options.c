@@ -51,8 +51,8 @@ static const cli_command test_command = {
 };
 
 #define WORDS_LIMIT 16
-#define CONFIG_PATH "/tmp/test_cli_options.json"
 
+static char config_path[64]; /* of this process alone */
 static char message[1024];   /* what the last call printed on standard error */
 static char line_copy[1024]; /* holds the words of the last call; settings point into it */
 
@@ -96,7 +96,15 @@ static void refused(const char *line, const char *sentence)
 
 static void write_config(const char *text)
 {
-    assert_int_equal(cr_file_replace(CONFIG_PATH, text, strlen(text)), CR_OK);
+    assert_int_equal(cr_file_replace(config_path, text, strlen(text)), CR_OK);
+}
+
+/* "--config FILE" and further words, in a buffer of its own. */
+static const char *with_config(const char *more)
+{
+    static char line[160];
+    snprintf(line, sizeof line, "--config %s %s", config_path, more);
+    return line;
 }
 
 static void test_defaults(void **state)
@@ -187,7 +195,7 @@ static void test_config(void **state)
     (void)state;
     write_config("{\"epochs\": 20, \"weight_decay\": 1, \"verbose\": true, \"report\": false,"
                  " \"optimizer\": \"adamw\", \"input\": [3, 8, 9], \"lr\": null}");
-    settings got = parsed("--config " CONFIG_PATH " --optimizer adam");
+    settings got = parsed(with_config("--optimizer adam"));
     assert_int_equal(got.epochs, 20);
     assert_true(got.decay == 1);
     assert_true(isnan(got.rate));
@@ -195,13 +203,13 @@ static void test_config(void **state)
     assert_false(got.report);
     assert_string_equal(got.optimizer, "adam");
     assert_int_equal(got.input.values[2], 9);
-    assert_true(parsed("--report --config " CONFIG_PATH).report);
+    assert_true(parsed(with_config("--report")).report);
 }
 
 static void refused_config(const char *text, const char *sentence)
 {
     write_config(text);
-    refused("--config " CONFIG_PATH, sentence);
+    refused(with_config(""), sentence);
 }
 
 static void test_config_mistakes(void **state)
@@ -219,8 +227,8 @@ static void test_config_mistakes(void **state)
     refused_config("[1]", "must hold one JSON object");
     refused_config("{\"epochs\": }", "is not valid JSON: line 1");
     refused_config("{\"epochs\": 1, \"epochs\": 2}", "is not valid JSON");
-    unlink(CONFIG_PATH);
-    refused("--config " CONFIG_PATH, CONFIG_PATH);
+    unlink(config_path);
+    refused(with_config(""), config_path);
 }
 
 static void test_settings_can_be_read_back(void **state)
@@ -234,7 +242,7 @@ static void test_settings_can_be_read_back(void **state)
     json_decref(object);
     free(text);
     arguments_free(&args);
-    assert_true(parse(&args, "--config " CONFIG_PATH));
+    assert_true(parse(&args, with_config("")));
     const settings *got = args.settings;
     assert_true(got->rate == 0.1);
     assert_false(got->report);
@@ -243,7 +251,7 @@ static void test_settings_can_be_read_back(void **state)
     assert_string_equal(got->optimizer, "adam");
     assert_null(got->name);
     arguments_free(&args);
-    unlink(CONFIG_PATH);
+    unlink(config_path);
 }
 
 static void test_out_of_memory(void **state)
@@ -300,5 +308,6 @@ int main(void)
         cmocka_unit_test(test_wrapping),
         cmocka_unit_test(test_numbers_for_people),
     };
+    snprintf(config_path, sizeof config_path, "/tmp/test_cli_options.%d.json", (int)getpid());
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -320,7 +320,7 @@ static void tear_down(session *s)
  * --config they start the same run anew. NULL if out of memory. */
 static char *lasting_arguments(const session *s)
 {
-    static const char *const passing[] = { "resume", "out", "dry-run" };
+    static const char *const passing[] = { "resume", "out", "dry-run", "quiet", "json" };
     json_t *object = arguments_to_json(s->args);
     for (int i = 0; i < COUNT_OF(passing); i++)
         json_object_del(object, passing[i]);

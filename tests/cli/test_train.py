@@ -59,7 +59,7 @@ class ResultTest(TrainTest):
             settings = json.load(file)
         self.assertEqual(settings["lr"], 0.004)
         self.assertEqual(settings["model"], "mlp")
-        again = self.assert_json("train", "--config", "runs/first-001/args.json",
+        again = self.assert_json("train", "--config", "runs/first-001/args.json", "--json",
                                  cwd=self.folder)
         self.assertEqual(again["run"], "runs/first-002")
         self.assertEqual(again["test_loss"], first["test_loss"])

@@ -1,0 +1,51 @@
+#!/usr/bin/env python3
+"""Every block of shell in the README and the guide to classification is run, in order, in one copy of
+nothing but the built command, with epochs cut short. Run as: test_commands.py SOURCE_TREE COMMAND."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.S | re.M)
+DATA = pathlib.Path("/usr/share/datasets/fashion-mnist")
+PAGES = ("README.md", "docs/image-classification.md")
+
+
+def shortened(line):
+    """The same command on little data; None for what is tested elsewhere (the build)."""
+    if not line.startswith("build/cresset"):
+        return None
+    line = re.sub(r"--epochs \d+", "--epochs 1", line)
+    if "cresset train" in line and "--resume" not in line:
+        line += " --samples-per-epoch 1024" + ("" if "--epochs" in line else " --epochs 1")
+    return line + " --repeat 1" if "cresset bench" in line else line
+
+
+def main():
+    root, command = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
+    if not DATA.exists():
+        print(f"skipped: {DATA} is not there (Debian package dataset-fashion-mnist)")
+        return 77
+    lines = [line for page in PAGES for block in BLOCK.findall((root / page).read_text())
+             for line in block.splitlines() if line.strip()]
+    count = faults = 0
+    with tempfile.TemporaryDirectory() as folder:
+        (pathlib.Path(folder) / "build").mkdir()
+        (pathlib.Path(folder) / "build/cresset").symlink_to(command)
+        shutil.copytree(root / "examples", f"{folder}/examples")
+        for line in filter(None, map(shortened, lines)):
+            count += 1
+            done = subprocess.run(line, shell=True, cwd=folder, text=True, capture_output=True,
+                                  check=False)
+            if done.returncode:
+                faults += 1
+                print(f"$ {line}\nexit status {done.returncode}\n{done.stdout}{done.stderr}")
+    print(f"{count} commands, {faults} faults")
+    return 1 if faults or not count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Autocast: which dtype each kind of op computes in, as PyTorch's lists have it, that gradients
-come back in the dtype of what they belong to, and that a network learns in bfloat16 as in float32."""
+come back in the dtype of what they belong to, and that a network learns in bfloat16 as well as in
+float32."""
 import sys
 import unittest
 

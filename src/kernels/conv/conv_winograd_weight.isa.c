@@ -84,6 +84,8 @@ static void weight_multiply(const cr_winograd_weight *w, const cr_winograd_scrat
 
 /* ---- back to 3 x 3 ---- */
 
+#define PREFETCH_ROWS 4
+
 CR_INLINE void weight_line_back(const vector u[SIDE], vector g[3])
 {
     vector sum = (u[1] + u[2]) * (-2.0f / 3), difference = (u[1] - u[2]) * (-2.0f / 3 * POINT_A);
@@ -102,6 +104,8 @@ static void transform_back(const cr_winograd_weight *w, const float *sums, int64
         vector u[SIDE], g[3];
         for (int y = 0; y < SIDE; y++) {
             const float *from = sums + (y * SIDE + x) * w->sum_step;
+            /* The positions are too far apart for the processor to foresee the next channels. */
+            CR_PREFETCH(from + PREFETCH_ROWS * w->out_padded);
             u[y] = load(from);
             for (int64_t split = 1; split < splits; split++)
                 u[y] += load(from + split * POSITIONS * w->sum_step);

@@ -138,7 +138,9 @@ static cr_tensor *response_of(const void *attributes, cr_tensor *const *in)
     cr_tensor *squares = cr_square(in[0]);
     cr_tensor *sum = squares;
     int64_t before = options->size / 2;
-    for (int64_t i = -(options->size - 1 - before); squares && i <= before; i++) {
+    int64_t farthest = in[0]->shape.dim[1] - 1; /* what is shifted further is all zeros */
+    int64_t first = -CR_MIN(options->size - 1 - before, farthest);
+    for (int64_t i = first; squares && i <= CR_MIN(before, farthest); i++) {
         if (i != 0)
             sum = cr_add(sum, shifted(squares, i));
     }

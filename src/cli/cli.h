@@ -423,7 +423,7 @@ typedef struct fact {
     const char *words;
 } fact;
 extern const fact exit_facts[4];
-extern const fact environment_facts[4];
+extern const fact environment_facts[5];
 extern const char command_summary[];
 
 #endif

@@ -16,11 +16,13 @@ const fact exit_facts[4] = {
     { "130", "interrupted" },
 };
 
-const fact environment_facts[4] = {
+const fact environment_facts[5] = {
     { "CRESSET_THREADS", "the number of threads to compute with (then OMP_NUM_THREADS, then the "
                          "number of processors)" },
     { "CRESSET_ISA", "the strongest instruction set to use: portable, avx2, avx512 or "
                      "avx512_bf16" },
+    { "OMP_WAIT_POLICY", "active lets threads without work spin, which is a little faster on a "
+                         "machine that does nothing else; without it they soon sleep" },
     { "NO_COLOR", "when set and not empty, output is not coloured" },
     { "COLUMNS", "the width to lay out help and progress for, instead of the terminal's" },
 };

@@ -21,8 +21,8 @@ const fact environment_facts[5] = {
                          "number of processors)" },
     { "CRESSET_ISA", "the strongest instruction set to use: portable, avx2, avx512 or "
                      "avx512_bf16" },
-    { "OMP_WAIT_POLICY", "active lets threads without work spin, which is a little faster on a "
-                         "machine that does nothing else; without it they soon sleep" },
+    { "OMP_WAIT_POLICY", "active lets threads that have no work spin; without it they soon sleep "
+                         "and leave the processors to others" },
     { "NO_COLOR", "when set and not empty, output is not coloured" },
     { "COLUMNS", "the width to lay out help and progress for, instead of the terminal's" },
 };

@@ -296,7 +296,7 @@ static const cr_op native_batch_norm_add_relu_op = {
 
 /* ---- batch_norm ---- */
 
-/* The running statistics are edited in place, so they are never converted. */
+/* In training the running statistics are edited in place, so they are not converted then. */
 static cr_status batch_norm_compose(cr_compose_call *call)
 {
     const struct batch_norm_attributes *attributes = call->attributes;
@@ -308,7 +308,8 @@ static cr_status batch_norm_compose(cr_compose_call *call)
     if (require_floating(in[IN_X], "batch_norm: x") != CR_OK)
         return cr_error_status();
     for (int i = 0; i < IN_COUNT; i++) {
-        if (in[i] && i != IN_MEAN && i != IN_VAR)
+        bool is_edited = attributes->training && (i == IN_MEAN || i == IN_VAR);
+        if (in[i] && !is_edited)
             in[i] = cr_to_dtype(in[i], computed);
     }
     const cr_op *op = attributes->relu && in[IN_RESIDUAL] ? &native_batch_norm_add_relu_op

@@ -55,6 +55,9 @@ case("batch_norm", batch_norm, *TRAINING, loosen=3)
 case("batch_norm", batch_norm, *FUSED, loosen=3, half_gradient=False)
 case("batch_norm", batch_norm, *evaluated(torch.float32), loosen=3, half_gradient=False,
      dtypes=(torch.float32, torch.bfloat16, torch.float16))
+# Running statistics of another dtype than x, as in a model converted as a whole.
+case("batch_norm", batch_norm, *(sample(real(4, 3, 5), real(3), real(3), real(3).frozen(),
+                                        positive(3).frozen(), eps=1e-5),), loosen=3)
 case("batch_norm", batch_norm, *evaluated(torch.float64), dtypes=(torch.float64,))
 
 

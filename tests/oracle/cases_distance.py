@@ -32,6 +32,7 @@ def local_response_norm(x, **options):
 case("local_response_norm", local_response_norm,
      sample(real(2, 7, 3, 4), size=5, alpha=1e-2, beta=0.75, k=1.0),
      sample(real(2, 6, 5), size=2, alpha=0.5, beta=0.5, k=2.0),
-     sample(real(2, 3, 2, 3, 2), size=9, alpha=0.5, beta=0.75, k=1.0), loosen=3, zero_dim=False,
+     sample(real(2, 3, 2, 3, 2), size=9, alpha=0.5, beta=0.75, k=1.0),
+     sample(real(2, 1, 4), size=3, alpha=0.5, beta=0.75, k=1.0), loosen=3, zero_dim=False,
      empty=False)
 refuses("local_response_norm", sample(real(2, 3, 4), size=0, beta=0.75, k=1.0), "size")

@@ -164,6 +164,16 @@ static void test_far_from_zero(void **state)
     cr_frame_end(frame);
 }
 
+/* A window that is wider than there are channels takes no longer. */
+static void test_wide_response(void **state)
+{
+    (void)state;
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *x = numbers(CR_SHAPE(2, 3, 4), 14);
+    assert_non_null(cr_local_response_norm(x, INT64_MAX, 1e-4, 0.75, 1));
+    cr_frame_end(frame);
+}
+
 /* ---- instruction sets ---- */
 
 extern const struct norm_kernels norm_kernels_portable[NORM_TYPE_COUNT];
@@ -307,6 +317,7 @@ int main(void)
         cmocka_unit_test(test_checkpoint_updates_once),
         cmocka_unit_test(test_fusion),
         cmocka_unit_test(test_far_from_zero),
+        cmocka_unit_test(test_wide_response),
         cmocka_unit_test(test_instruction_sets),
         cmocka_unit_test(test_cross_entropy_options),
         cmocka_unit_test(test_cross_entropy_message),

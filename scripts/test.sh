@@ -73,7 +73,8 @@ build()
     shift 2
     mkdir -p "$folder"
     [ -f "$folder/CMakeCache.txt" ] || generator=(-G Ninja)
-    if cmake "${generator[@]}" -S . -B "$folder" -DCRESSET_WERROR=ON -DCRESSET_TESTS=ON "$@" >"$log" 2>&1 &&
+    if cmake "${generator[@]}" -S . -B "$folder" -DCRESSET_WERROR=ON -DCRESSET_TESTS=ON "$@" \
+        >"$log" 2>&1 &&
         cmake --build "$folder" -j "$jobs" --target "$target" >>"$log" 2>&1; then
         count 1 0 0
         return 0

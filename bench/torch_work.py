@@ -1,5 +1,5 @@
-"""One work in PyTorch, timed: torch_work.py WORK train|infer|start REPEAT THREADS. Prints JSON with the
-median of the seconds. The nets are those that `cresset bench` runs under the same names."""
+"""One work in PyTorch, timed: torch_work.py WORK train|infer|start REPEAT THREADS. Prints JSON with
+the median of the seconds. The nets are those that `cresset bench` runs under the same names."""
 import json
 import sys
 import time

@@ -1,6 +1,4 @@
 /* Classifiers as they are kept in files: weights, and a description in the metadata. */
-#include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cresset/autograd.h"
@@ -9,6 +7,7 @@
 #include "cresset/memory.h"
 #include "cresset/ops.h"
 #include "cresset/state_dict.h"
+#include "train/train_run.h"
 
 #define DESCRIPTION_KEY    "cresset"
 #define DESCRIPTION_FORMAT 1
@@ -131,13 +130,8 @@ char *cr_classifier_describe(const cr_classifier *classifier)
                   "settings", settings_json(&classifier->bound.settings), "input", input, "classes",
                   names, "transforms", transforms.data ? transforms.data : "");
     cr_text_free(&transforms);
-    char *dumped = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(root);
-    char *text = dumped ? cr_string_copy(dumped) : NULL;
-    free(dumped);
-    if (!text)
-        cr_error_set(CR_ERROR_MEMORY, "out of memory for the description of the classifier");
-    return text;
+    return json_text(root, JSON_COMPACT | JSON_REAL_PRECISION(17),
+                     "the description of the classifier");
 }
 
 cr_status cr_classifier_save(const cr_classifier *classifier, const char *path)

@@ -4,10 +4,8 @@
  * prefix "optimizer.", the average's with "average.", and everything else as JSON under "training"
  * in the metadata. metrics.csv is written anew after each epoch from the history in that JSON, so
  * that after a crash the two agree. */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -50,23 +48,25 @@ void run_log(const struct trainer *trainer, const char *format, ...)
 {
     if (!trainer->run.folder)
         return;
-    char *path = cr_path_join(trainer->run.folder, "log.txt");
-    FILE *file = path ? fopen(path, "ae") : NULL;
-    cr_free(path);
-    if (!file)
-        return;
     char when[32];
+    char line[512];
     time_t now = time(NULL);
     struct tm local;
     localtime_r(&now, &local);
     strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &local);
-    fprintf(file, "%s ", when);
     va_list arguments;
     va_start(arguments, format);
-    vfprintf(file, format, arguments);
+    vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    fputc('\n', file);
-    fclose(file);
+    char *path = cr_path_join(trainer->run.folder, "log.txt");
+    char *whole = path ? cr_string_format("%s %s\n", when, line) : NULL;
+    FILE *file = whole ? fopen(path, "ae") : NULL;
+    if (file) {
+        fwrite(whole, 1, strlen(whole), file);
+        fclose(file);
+    }
+    cr_free(whole);
+    cr_free(path);
 }
 
 /* A number for a table: NaN, for what was not measured, stays empty. */
@@ -159,11 +159,7 @@ static char *state_dump(const struct trainer *trainer)
                   "stopped_early", (int)trainer->result->stopped_early, "generator",
                   bits(generator->seed), bits(generator->stream), bits(generator->offset),
                   "plateau", plateau_json(&state->plateau), "history", history);
-    char *dumped = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
-    json_decref(root);
-    if (!dumped)
-        cr_error_set(CR_ERROR_MEMORY, "out of memory for the state of the run");
-    return dumped;
+    return json_text(root, JSON_COMPACT | JSON_REAL_PRECISION(17), "the state of the run");
 }
 
 /* ---- writing the state ---- */
@@ -223,7 +219,7 @@ static cr_status save_items(const struct trainer *trainer, const struct item_lis
         path ? cr_safetensors_save(path, list->items, list->count, metadata, 2) : cr_error_status();
     cr_free(path);
     cr_free(description);
-    free(state);
+    cr_free(state);
     return status;
 }
 

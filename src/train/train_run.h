@@ -2,6 +2,8 @@
 #ifndef CR_TRAIN_TRAIN_RUN_H
 #define CR_TRAIN_TRAIN_RUN_H
 
+#include <jansson.h>
+
 #include "cresset/train.h"
 
 /* Where a run stands: everything that is saved besides weights and optimiser state. */
@@ -38,7 +40,13 @@ struct trainer {
     double saved;   /* clock, of the last save */
 };
 
-/* ---- settings.c ---- */
+/* ---- json_text.c ---- */
+
+/* A value as text, to be freed with cr_free; takes the value over (NULL: out of memory). `what` it
+ * is stands in the message when memory runs out. */
+char *json_text(json_t *value, size_t flags, const char *what);
+
+/* ---- train_settings.c ---- */
 
 /* Refuses settings that make no sense. */
 cr_status train_settings_check(const cr_train_settings *settings);

@@ -1,9 +1,7 @@
 /* The settings of a run: defaults, checks, the schedule they mean, and their JSON form. */
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
-#include "cresset/memory.h"
 #include "train/train_run.h"
 
 static const char *const schedule_names[CR_TRAIN_SCHEDULE_COUNT] = {
@@ -153,13 +151,5 @@ char *train_settings_json(const cr_train_settings *settings)
         (json_int_t)settings->seed, "workers", settings->workers, "early_stopping",
         (json_int_t)settings->early_stopping, "balanced", (int)settings->balanced);
     cr_text_free(&augment);
-    char *dumped = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    json_decref(root);
-    if (!dumped) {
-        cr_error_set(CR_ERROR_MEMORY, "out of memory for the settings as JSON");
-        return NULL;
-    }
-    char *text = cr_string_copy(dumped);
-    free(dumped);
-    return text;
+    return json_text(root, JSON_INDENT(2), "the settings");
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Every block of shell in the README and the guide to classification is run, in order, in one copy of
-nothing but the built command, with epochs cut short. Run as: test_commands.py SOURCE_TREE COMMAND."""
+"""Every block of shell in the README and the guide to classification is run, in order, in a folder
+with the built command, its epochs cut short. Run as: test_commands.py SOURCE_TREE COMMAND."""
 
 import pathlib
 import re

@@ -2,9 +2,9 @@
 """Models of the zoo against torchvision's: the same weights give the same logits and gradients, and
 20 steps of training give the same losses.
 
-A ReLU that flips for the sake of rounding changes the gradients of a deep net in their third digit, so
-what is asked of float32 is measured with PyTorch in float64: to be within 1e-3 of it, or nearer to it
-than twice PyTorch's own float32."""
+A ReLU that flips for the sake of rounding changes the gradients of a deep net in their third digit,
+so what is asked of float32 is measured with PyTorch in float64: to be within 1e-3 of it, or nearer
+to it than twice PyTorch's own float32."""
 import copy
 import sys
 import unittest
@@ -196,7 +196,8 @@ class Training(unittest.TestCase):
                                        for a, b in ((0, 1), (0, 2), (1, 2)))
                 print(f"{kind}: largest relative difference of the loss in 20 steps: "
                       f"{apart:.1e} from PyTorch, {error:.1e} from PyTorch in float64 "
-                      f"(PyTorch itself {noise:.1e}); losses {steps[0][1]:.4f} to {steps[-1][1]:.4f}")
+                      f"(PyTorch itself {noise:.1e}); losses {steps[0][1]:.4f} to "
+                      f"{steps[-1][1]:.4f}")
                 self.assertLess(error, max(1e-3, 2 * noise))
 
 

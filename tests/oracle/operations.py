@@ -15,10 +15,11 @@ import cresset as cr
 PAGE = cr.ROOT / "docs/operations.md"
 HEAD = """# Operations
 
-Every operation of the library, from its record (`tests/oracle/operations.py --write` makes this page, and a test compares the two).
-An operation can be run by this name with `cr_op_find` and `cr_apply`; its C function has the same name after `cr_`, or
-`cr_functional_` where a layer has the plain one. *Gradient*: yes, or no where there is none by nature. Names that end in
-`_backward` are kernels that gradients use.
+Every operation of the library, from its record (`tests/oracle/operations.py --write` makes this
+page, and a test compares the two). An operation can be run by this name with `cr_op_find` and
+`cr_apply`; its C function has the same name after `cr_`, or `cr_functional_` where a layer has the
+plain one. *Gradient*: yes, or no where there is none by nature. Names that end in `_backward` are
+kernels that gradients use.
 
 | operation | inputs | attributes | gradient | what it is |
 | --- | --- | --- | --- | --- |
@@ -40,8 +41,8 @@ def words(op):
         i += 1
     gradient = "no" if cr.lib.oracle_op_flags(op.at) & cr.NOT_DIFFERENTIABLE else "yes"
     summary = (record.summary or b"").decode().replace("|", "\\|")
-    return [f"`{record.name.decode()}`", record.input_names.decode(), ", ".join(attributes), gradient,
-            summary]
+    return [f"`{record.name.decode()}`", record.input_names.decode(), ", ".join(attributes),
+            gradient, summary]
 
 
 def main():

@@ -66,7 +66,8 @@ def row(work, mode, rounds, threads):
 
 def print_row(r):
     print(f"| {r['work']} | {r['mode']} | {r['seconds'] * 1e3:.3g} | "
-          f"{r['peer_seconds'] * 1e3:.3g} | {r['ratio']:.2f} | {r['ratio_min']:.2f} – {r['ratio_max']:.2f} | "
+          f"{r['peer_seconds'] * 1e3:.3g} | {r['ratio']:.2f} | "
+          f"{r['ratio_min']:.2f} – {r['ratio_max']:.2f} | "
           f"{r['memory'] / 1e6:.0f} | {r['peer_memory'] / 1e6:.0f} | {r['memory_ratio']:.2f} |",
           flush=True)
 

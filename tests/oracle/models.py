@@ -3,8 +3,8 @@
 20 steps of training give the same losses.
 
 A ReLU that flips for the sake of rounding changes the gradients of a deep net in their third digit,
-so what is asked of float32 is measured with PyTorch in float64: to be within 1e-3 of it, or nearer
-to it than twice PyTorch's own float32."""
+so what is asked of float32 is measured with PyTorch in float64: gradients within 5e-3 of it by norm,
+or nearer to it than twice PyTorch's own float32 is."""
 import copy
 import sys
 import unittest
@@ -136,19 +136,21 @@ class Zoo(unittest.TestCase):
                 own.backward()
                 self.compare_gradients(ours, theirs, exact)
                 for key, value in exact.named_buffers():
-                    got = ours.tensors()[key].torch().to(value.dtype)
-                    self.assertTrue(torch.allclose(got, value, rtol=1e-3, atol=1e-5), key)
+                    got = ours.tensors()[key].torch()
+                    self.assertLess(distance(got, value.double()), 1e-3, key)
 
     def compare_gradients(self, ours, theirs, exact):
         own = ours.tensors(parameters_only=True)
         float32 = dict(theirs.named_parameters())
-
-        def distance(grad, reference):
-            return float((grad.double() - reference).norm() / (reference.norm() + 1e-6))
         noise = max(distance(float32[key].grad, value.grad)
                     for key, value in exact.named_parameters())
         for key, value in exact.named_parameters():
-            self.assertLess(distance(own[key].grad.torch(), value.grad), max(1e-3, 2 * noise), key)
+            self.assertLess(distance(own[key].grad.torch(), value.grad), max(5e-3, 2 * noise), key)
+
+
+def distance(value, reference):
+    """How far a value is from its reference, by norm and in parts of it."""
+    return float((value.double() - reference).norm() / (reference.norm() + 1e-6))
 
 
 def lib_item(tensor):

@@ -58,8 +58,9 @@ static cr_status complete_size(const struct interpolate_attributes *attributes,
                             spatial);
     for (int i = 0; i < spatial; i++) {
         int64_t in = input->dim[i + 2];
+        double scaled = floor((double)in * attributes->scale_factor);
         if (attributes->scale_factor > 0)
-            size->dim[i] = (int64_t)floor((double)in * attributes->scale_factor);
+            size->dim[i] = scaled <= INT32_MAX ? (int64_t)scaled : INT64_MAX;
         else
             size->dim[i] = size->dim[attributes->size.ndim == 1 ? 0 : i];
         if (in < 1 || size->dim[i] < 1 || in > INT32_MAX || size->dim[i] > INT32_MAX)
@@ -511,6 +512,7 @@ static cr_status affine_grid_compose(cr_compose_call *call)
                 theta->shape.dim[2] == dims + 1;
     for (int d = 0; d < attributes->size.ndim; d++)
         fits = fits && attributes->size.dim[d] > 0;
+    fits = fits && cr_shape_numel(&attributes->size) > 0;
     if (!fits) {
         char text[2][CR_SHAPE_TEXT];
         return cr_error_set(
@@ -690,6 +692,11 @@ static int64_t setting(const cr_shape *list, int i, int64_t usual)
     return list->ndim == 0 ? usual : list->dim[list->ndim == 1 ? 0 : i];
 }
 
+static bool is_setting(int64_t value, int64_t least)
+{
+    return value >= least && value <= INT32_MAX;
+}
+
 static cr_status patch_axis_make(const struct patch_attributes *attributes, int i, int64_t in,
                                  struct patch_axis *axis)
 {
@@ -698,9 +705,10 @@ static cr_status patch_axis_make(const struct patch_attributes *attributes, int 
                                  .stride = setting(&attributes->stride, i, 1),
                                  .padding = setting(&attributes->padding, i, 0),
                                  .dilation = setting(&attributes->dilation, i, 1) };
-    if (axis->kernel < 1 || axis->stride < 1 || axis->dilation < 1 || axis->padding < 0)
-        return cr_error_set(CR_ERROR_ARGUMENT, "kernel_size, stride and dilation must be positive, "
-                                               "and padding not negative");
+    if (!is_setting(axis->kernel, 1) || !is_setting(axis->stride, 1) ||
+        !is_setting(axis->dilation, 1) || !is_setting(axis->padding, 0))
+        return cr_error_set(CR_ERROR_ARGUMENT, "kernel_size, stride and dilation must be positive "
+                                               "32-bit numbers, and padding not negative");
     int64_t room = in + 2 * axis->padding - axis->dilation * (axis->kernel - 1) - 1;
     if (in < 1 || room < 0)
         return cr_error_set(CR_ERROR_SHAPE,
@@ -761,8 +769,10 @@ static cr_status im2col_infer(cr_infer_call *call)
     infer_same(call);
     cr_shape *shape = &call->outputs[0].shape;
     shape->ndim--;
-    shape->dim[channel] *= plan.height.kernel * plan.width.kernel;
     shape->dim[channel + 1] = plan.height.out * plan.width.out;
+    if (__builtin_mul_overflow(shape->dim[channel], plan.height.kernel * plan.width.kernel,
+                               &shape->dim[channel]))
+        return cr_error_set(CR_ERROR_SHAPE, "the columns have too many elements");
     return CR_OK;
 }
 

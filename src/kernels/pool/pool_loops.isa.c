@@ -85,8 +85,10 @@ static int64_t share_of(const struct pool_plan *plan, const struct pool_axis *ax
 static bool window_is_global(const struct pool_plan *plan)
 {
     for (int i = 0; i < 3; i++) {
+        if (plan->axis[i].out != 1)
+            return false;
         struct pool_span span = pool_span_of(&plan->axis[i], 0);
-        if (plan->axis[i].out != 1 || span.begin != 0 || span.end != plan->axis[i].in)
+        if (span.begin != 0 || span.end != plan->axis[i].in)
             return false;
     }
     return true;

@@ -44,6 +44,10 @@ bool cr_pattern_match(const char *pattern, const char *name);
  * Names of more than 255 bytes count as different throughout. */
 int cr_edit_distance(const char *a, const char *b);
 
+/* The position of a word in a list; -1, with an error that says there is no such `what` and names
+ * the nearest, if it is not there. */
+int cr_word_find(const char *what, const char *word, const char *const *words, int count);
+
 /* Whole-string numbers, decimal or hexadecimal after 0x: false, and *value untouched, when the text
  * is not one finite number (white space included) or it is out of range. */
 bool cr_parse_int64(const char *text, long long *value);

@@ -4,6 +4,7 @@
 #include "base/base.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>
@@ -175,6 +176,24 @@ int cr_edit_distance(const char *a, const char *b)
         }
     }
     return row[b_length];
+}
+
+int cr_word_find(const char *what, const char *word, const char *const *words, int count)
+{
+    int nearest = 0;
+    int least = INT_MAX;
+    for (int i = 0; i < count; i++) {
+        int distance = cr_edit_distance(words[i], word);
+        if (distance == 0)
+            return i;
+        if (distance < least) {
+            least = distance;
+            nearest = i;
+        }
+    }
+    cr_error_set(CR_ERROR_ARGUMENT, "there is no %s \"%s\"; did you mean \"%s\"?", what, word,
+                 words[nearest]);
+    return -1;
 }
 
 /* The C library skips white space before a number; here it is rubbish like any other. */

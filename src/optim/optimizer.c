@@ -24,20 +24,8 @@ const char *cr_optim_name(cr_optim_kind kind)
 
 cr_optim_kind cr_optim_find(const char *word)
 {
-    int nearest = 0;
-    int distance = 1000;
-    for (int i = 0; i < CR_OPTIM_COUNT; i++) {
-        if (strcmp(kind_names[i], word) == 0)
-            return (cr_optim_kind)i;
-        int own = cr_edit_distance(kind_names[i], word);
-        if (own < distance) {
-            distance = own;
-            nearest = i;
-        }
-    }
-    cr_error_set(CR_ERROR_ARGUMENT, "there is no optimizer \"%s\"; did you mean \"%s\"?", word,
-                 kind_names[nearest]);
-    return CR_OPTIM_COUNT;
+    int found = cr_word_find("optimizer", word, kind_names, CR_OPTIM_COUNT);
+    return found < 0 ? CR_OPTIM_COUNT : (cr_optim_kind)found;
 }
 
 cr_optim_settings cr_optim_defaults(cr_optim_kind kind)

@@ -17,20 +17,8 @@ const char *cr_train_schedule_name(cr_train_schedule schedule)
 
 cr_train_schedule cr_train_schedule_find(const char *word)
 {
-    int nearest = 0;
-    int distance = 1000;
-    for (int i = 0; i < CR_TRAIN_SCHEDULE_COUNT; i++) {
-        if (strcmp(schedule_names[i], word) == 0)
-            return (cr_train_schedule)i;
-        int own = cr_edit_distance(schedule_names[i], word);
-        if (own < distance) {
-            distance = own;
-            nearest = i;
-        }
-    }
-    cr_error_set(CR_ERROR_ARGUMENT, "there is no schedule \"%s\"; did you mean \"%s\"?", word,
-                 schedule_names[nearest]);
-    return CR_TRAIN_SCHEDULE_COUNT;
+    int found = cr_word_find("schedule", word, schedule_names, CR_TRAIN_SCHEDULE_COUNT);
+    return found < 0 ? CR_TRAIN_SCHEDULE_COUNT : (cr_train_schedule)found;
 }
 
 cr_train_settings cr_train_defaults(void)

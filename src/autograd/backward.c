@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "autograd/graph.h"
-#include "cresset/ops.h"
+#include "cresset/pointwise.h"
 
 struct visit {
     struct node *node;

@@ -28,7 +28,7 @@ static cr_tensor *normalize_of(const void *attributes, cr_tensor *const *in)
 }
 
 COMPUTED_OP(normalize, "normalize", "x divided by its norm along a dimension", "x", normalize_table,
-            distance_attributes, 1, 1, CR_CAST_NONE)
+            distance_attributes, 1, 1, CR_CAST_F32)
 
 cr_tensor *cr_normalize(cr_tensor *x, double p, int64_t dim, double eps)
 {

@@ -60,7 +60,8 @@ typedef struct cr_evaluate_args {
     void *context;
 } cr_evaluate_args;
 
-/* Runs a classifier in eval mode over a data set of its sample shape and classes. */
+/* Runs a classifier in eval mode over a data set of its sample shape and classes, under the
+ * autocast mode that is set. */
 cr_status cr_evaluate(const cr_classifier *classifier, cr_dataset *data, cr_evaluate_args args,
                       cr_evaluation *evaluation);
 void cr_evaluation_free(cr_evaluation *evaluation);

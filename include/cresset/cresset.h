@@ -9,6 +9,7 @@
 #include "cresset/data.h"
 #include "cresset/error.h"
 #include "cresset/file.h"
+#include "cresset/grad_scaler.h"
 #include "cresset/idx.h"
 #include "cresset/memory.h"
 #include "cresset/metrics.h"

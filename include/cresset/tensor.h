@@ -133,7 +133,7 @@ bool cr_is_contiguous(const cr_tensor *tensor);
 bool cr_shares_storage(const cr_tensor *a, const cr_tensor *b);
 
 /* The first element; NULL on CR_META. Writing through it does not count as an in-place edit:
- * say so with cr_mark_written if a graph may hold the tensor. */
+ * say so with cr_mark_written if a graph may hold the tensor, or autocast a copy of it. */
 void *cr_data(const cr_tensor *tensor);
 void cr_mark_written(cr_tensor *tensor);
 

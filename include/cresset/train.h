@@ -66,7 +66,7 @@ typedef struct cr_train_settings {
     uint64_t seed;
     int workers;
     int64_t early_stopping;    /* epochs without a better validation accuracy; 0: never */
-    cr_dtype autocast;         /* CR_F32: off */
+    cr_dtype autocast;         /* CR_BF16, CR_F16 (with a scaled loss); CR_F32: off */
     bool balanced;             /* samples drawn so that classes come equally often */
     int64_t samples_per_epoch; /* 0: as many as the set has */
 } cr_train_settings;

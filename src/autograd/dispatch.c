@@ -52,37 +52,7 @@ static cr_status check_inputs(const cr_op *op, cr_inputs inputs)
     return CR_OK;
 }
 
-/* ---- autocast ---- */
-
-static cr_dtype cast_target(const cr_op *op, cr_inputs inputs, cr_dtype autocast)
-{
-    if (op->cast == CR_CAST_LOWER)
-        return autocast;
-    if (op->cast == CR_CAST_F32)
-        return CR_F32;
-    cr_dtype widest = autocast;
-    for (int i = 0; i < inputs.count; i++) {
-        if (inputs.at[i] && tensor_is_floating(inputs.at[i]) && !inputs.at[i]->is_number)
-            widest = cr_promote_types(widest, (cr_dtype)inputs.at[i]->dtype);
-    }
-    return widest;
-}
-
-/* Casts the inputs that the op's policy is about; f64 is left alone, as in PyTorch. */
-static cr_status autocast_inputs(const cr_op *op, cr_tensor **inputs, int count)
-{
-    cr_dtype target = cast_target(op, (cr_inputs){ count, inputs }, cr_autocast_dtype());
-    for (int i = 0; i < count; i++) {
-        cr_tensor *input = inputs[i];
-        if (!input || input->is_number || !tensor_is_floating(input) || input->dtype == CR_F64 ||
-            input->dtype == (uint8_t)target)
-            continue;
-        inputs[i] = cr_to_dtype(input, target);
-        if (!inputs[i])
-            return cr_error_status();
-    }
-    return CR_OK;
-}
+/* ---- dtypes ---- */
 
 /* Converts all inputs to the dtype of the result. */
 static cr_status promote_all(const cr_op *op, cr_tensor **inputs, int count)

@@ -68,6 +68,10 @@ cr_tensor_spec spec_of(const cr_tensor *tensor);
 /* Fails, naming `op` and which gradient or result it is, if a floating tensor has a NaN. */
 cr_status anomaly_check(const cr_op *op, const cr_tensor *tensor, const char *what);
 
+/* Casts the inputs that the op's policy is about, to what autocast is set to; float64 is left
+ * alone, as in PyTorch. */
+cr_status autocast_inputs(const cr_op *op, cr_tensor **inputs, int count);
+
 /* The settings that a checkpoint restores for its second run. */
 struct grad_modes {
     bool grad_enabled;

@@ -101,6 +101,11 @@ typedef struct cli_option {
 #define CLASSES_OPTION(record, field, group)                                                       \
     { "classes", 0, group, INTEGER(record, field.classes, 1, 1 << 20), "N", NULL,                  \
       "how many classes the model tells apart [its usual number]" }
+
+/* What is computed in, for a record that holds the word. */
+#define PRECISION_OPTION(record, field, group)                                                     \
+    { "precision", 'p', group, CHOICE(record, field, precision_words), "WORD", "f32",              \
+      "what products and convolutions are computed in; sums, norms and losses stay in f32" }
 /* clang-format on */
 
 /* --- Commands ------------------------------------------------------------------------------- */
@@ -172,6 +177,13 @@ const cli_option *option_named(const cli_command *command, const char *name);
 const char *architecture_words(int index);
 const char *split_words(int index);
 const char *optimizer_words(int index);
+
+/* --precision: its words, a word's dtype and back, and a remark if it is no faster than f32 on this
+ * processor (NULL if it is). */
+const char *precision_words(int index);
+cr_dtype precision_dtype(const char *word);
+const char *precision_word(cr_dtype dtype);
+const char *precision_caveat(cr_dtype dtype);
 
 /* --- Arguments (options.c, option_values.c, config.c) ---------------------------------------- */
 
@@ -394,6 +406,7 @@ typedef struct run_outcome {
     const training_data *data;
     const cr_train_result *result;
     uint64_t seed;
+    cr_dtype precision;
     bool report, quiet, json;
 } run_outcome;
 

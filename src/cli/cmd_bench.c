@@ -16,8 +16,8 @@ typedef struct bench_settings {
     cr_model_settings model;
     number_list input;
     int64_t batch_size, repeat, threads;
-    const char *mode, *optimizer;
-    bool bf16, json;
+    const char *mode, *optimizer, *precision;
+    bool json;
 } bench_settings;
 
 static const char *const mode_names[] = { "both", "train", "infer" };
@@ -41,8 +41,7 @@ static const cli_option options[] = {
     { "mode", 0, "Work", CHOICE(bench_settings, mode, mode_words), "WORD", "both", "what to time" },
     { "optimizer", 'o', "Work", CHOICE(bench_settings, optimizer, optimizer_words), "NAME", "sgd",
       "what takes the training step" },
-    { "bf16", 0, "Work", FLAG(bench_settings, bf16), NULL, NULL,
-      "compute in bfloat16 where that is safe (autocast)" },
+    PRECISION_OPTION(bench_settings, precision, "Work"),
     CLASSES_OPTION(bench_settings, model, "Model"),
     MODEL_OPTIONS(bench_settings, model, "Model"),
     { "repeat", 'r', "Measurement", INTEGER(bench_settings, repeat, 1, 100000), "N", "10",
@@ -194,17 +193,20 @@ static int report_timings(const arguments *args, const workload *work, const tim
     if (settings->json) {
         table_free(&table);
         return print_json(args->command,
-                          json_pack("{s:s, s:I, s:i, s:s, s:b, s:I, s:o}", "model", name,
+                          json_pack("{s:s, s:I, s:i, s:s, s:s, s:I, s:o}", "model", name,
                                     "batch_size", (json_int_t)settings->batch_size, "threads",
-                                    cr_num_threads(), "isa", cr_isa_name(cr_cpu_isa()), "bf16",
-                                    settings->bf16, "process_peak_bytes",
+                                    cr_num_threads(), "isa", cr_isa_name(cr_cpu_isa()), "precision",
+                                    settings->precision, "process_peak_bytes",
                                     (json_int_t)cr_process_memory_peak(), "timings", rows));
     }
     json_decref(rows);
-    printf("%s on a batch of %s, %d threads, %s%s, %lld runs\n\n", name,
+    const char *caveat = precision_caveat(precision_dtype(settings->precision));
+    printf("%s on a batch of %s, %d threads, %s, %s, %lld runs\n", name,
            format_sizes(shape, sizeof shape, &input, 0), cr_num_threads(),
-           cr_isa_name(cr_cpu_isa()), settings->bf16 ? ", bfloat16" : "",
-           (long long)settings->repeat);
+           cr_isa_name(cr_cpu_isa()), settings->precision, (long long)settings->repeat);
+    if (caveat)
+        printf("%s is %s\n", settings->precision, caveat);
+    printf("\n");
     table_print(&table, stdout);
     printf("\nmemory of the process at its highest: %s\n",
            format_bytes(memory, (double)cr_process_memory_peak()));
@@ -224,7 +226,7 @@ static int run(const arguments *args)
     if (settings->input.count != 0 && settings->input.count != 3)
         return usage_error(args->command, "--input must be three numbers such as 3x224x224");
     cr_set_num_threads((int)settings->threads);
-    cr_set_autocast(settings->bf16 ? CR_BF16 : CR_F32);
+    cr_set_autocast(precision_dtype(settings->precision));
     bool good = prepare(&work, architecture, settings);
     if (good && settings->mode != mode_names[2])
         good = measure(&work, true, settings->repeat, &results[0]);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "cresset/autograd.h"
 #include "cresset/memory.h"
 #include "cresset/thread.h"
 
@@ -10,7 +11,7 @@
 #define SHOWN_CONFUSION 5
 
 typedef struct eval_settings {
-    const char *data, *split, *report;
+    const char *data, *split, *report, *precision;
     int64_t batch_size, workers, threads;
     bool json;
 } eval_settings;
@@ -34,6 +35,7 @@ static const cli_option eval_options[] = {
       "threads that prepare batches" },
     { "threads", 't', "Work", INTEGER(eval_settings, threads, 0, 1024), "N", "0",
       "threads to compute with, 0 for all" },
+    PRECISION_OPTION(eval_settings, precision, "Work"),
     { "report", 'r', "Output", FOLDER_PATH(eval_settings, report), "DIR", NULL,
       "also write report.html and the confusion matrix as a picture to this folder" },
     { "json", 0, "Output", FLAG(eval_settings, json), NULL, NULL, "answer in JSON" },
@@ -120,8 +122,13 @@ static int print_text(const subject *s)
         return library_failure(s->args->command);
     printf("%s (%s) on %s, %s %s samples\n", s->path, s->classifier->bound.architecture->name,
            s->data, format_count(count, s->evaluation.count), settings->split);
-    printf("accuracy %.2f %%, loss %.4f, in %s\n\n", s->evaluation.accuracy * 100,
-           s->evaluation.loss, format_seconds(seconds, s->evaluation.seconds));
+    const char *caveat = precision_caveat(precision_dtype(settings->precision));
+    printf("accuracy %.2f %%, loss %.4f, in %s\n", s->evaluation.accuracy * 100, s->evaluation.loss,
+           format_seconds(seconds, s->evaluation.seconds));
+    if (precision_dtype(settings->precision) != CR_F32)
+        printf("computed in %s%s%s\n", settings->precision, caveat ? "; " : "",
+               caveat ? caveat : "");
+    printf("\n");
     fputs(table, stdout);
     cr_free(table);
     if (s->evaluation.classes <= SHOWN_CLASSES)
@@ -143,11 +150,11 @@ static int print_as_json(const subject *s)
     cr_free(text);
     if (!scores)
         return library_failure(s->args->command);
-    json_t *answer =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:o, s:f}", "model", s->path, "architecture",
-                  s->classifier->bound.architecture->name, "data", s->data, "split",
-                  settings->split, "samples", (json_int_t)s->evaluation.count, "loss",
-                  json_finite(s->evaluation.loss), "seconds", s->evaluation.seconds);
+    json_t *answer = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:f}", "model", s->path,
+                               "architecture", s->classifier->bound.architecture->name, "data",
+                               s->data, "split", settings->split, "precision", settings->precision,
+                               "samples", (json_int_t)s->evaluation.count, "loss",
+                               json_finite(s->evaluation.loss), "seconds", s->evaluation.seconds);
     json_object_update(answer, scores);
     json_decref(scores);
     return print_json(s->args->command, answer);
@@ -213,6 +220,7 @@ static int run(const arguments *args)
     subject s = { .args = args, .path = args->operands[0] };
     int status;
     cr_set_num_threads((int)settings->threads);
+    cr_set_autocast(precision_dtype(settings->precision));
     interrupt_watch();
     if (!evaluate(&s))
         status = library_failure(args->command);

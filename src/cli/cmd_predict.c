@@ -13,7 +13,7 @@
 #define MOST_INPUTS 1000000 /* of one call, ranges counted out */
 
 typedef struct predict_settings {
-    const char *data, *split, *format, *output;
+    const char *data, *split, *format, *output, *precision;
     int64_t top, threads;
     bool show, json;
 } predict_settings;
@@ -32,6 +32,7 @@ static const cli_option predict_options[] = {
       "which part of it" },
     { "threads", 't', "Input", INTEGER(predict_settings, threads, 0, 1024), "N", "0",
       "threads to compute with, 0 for all" },
+    PRECISION_OPTION(predict_settings, precision, "Input"),
     { "top", 'k', "Output", INTEGER(predict_settings, top, 1, 1000), "K", "3",
       "how many classes to show, the most probable first" },
     { "show", 's', "Output", FLAG(predict_settings, show), NULL, NULL,
@@ -353,6 +354,9 @@ static int answer(const prediction *p)
     if (settings->show && !show_inputs(p))
         return library_failure(p->args->command);
     print_table(p, settings->top);
+    const char *caveat = precision_caveat(precision_dtype(settings->precision));
+    if (caveat)
+        printf("\n%s is %s\n", settings->precision, caveat);
     return STATUS_DONE;
 }
 
@@ -363,6 +367,7 @@ static int run(const arguments *args)
     if ((settings->format == format_names[2]) != (settings->output != NULL))
         return usage_error(args->command, "--format npy and --output FILE go together");
     cr_set_num_threads((int)settings->threads);
+    cr_set_autocast(precision_dtype(settings->precision));
     int status = work(&p) ? answer(&p) : library_failure(args->command);
     cr_free(p.samples);
     cr_free(p.probabilities);

@@ -28,7 +28,7 @@ typedef struct train_options {
     const char *optimizer, *schedule;
     number_list milestones;
     int64_t plateau_patience, workers, threads, seed;
-    bool bf16;
+    const char *precision;
     const char *out, *name, *resume;
     double save_seconds;
     bool report, events, dry_run, quiet, json;
@@ -75,8 +75,7 @@ static const cli_option options[] = {
       "where random numbers begin; the same seed gives the same weights" },
     { "threads", 't', TRAINING, INTEGER(train_options, threads, 0, 1024), "N", "0",
       "threads to compute with, 0 for all; results do not depend on it" },
-    { "bf16", 0, TRAINING, FLAG(train_options, bf16), NULL, NULL,
-      "compute in bfloat16 where that is safe (autocast)" },
+    PRECISION_OPTION(train_options, precision, TRAINING),
 
     { "optimizer", 'o', OPTIMIZER, CHOICE(train_options, optimizer, optimizer_words), "NAME",
       "adamw", "what takes the steps" },
@@ -217,7 +216,7 @@ static bool translate(const train_options *chosen, cr_train_settings *settings)
     settings->plateau_patience = (int)chosen->plateau_patience;
     settings->workers = (int)chosen->workers;
     settings->seed = (uint64_t)chosen->seed;
-    settings->autocast = chosen->bf16 ? CR_BF16 : CR_F32;
+    settings->autocast = precision_dtype(chosen->precision);
     settings->milestone_count = chosen->milestones.count;
     for (int i = 0; i < chosen->milestones.count; i++)
         settings->milestones[i] = (double)chosen->milestones.values[i];
@@ -379,6 +378,7 @@ static int run_session(session *s)
                                 .data = &s->data,
                                 .result = &result,
                                 .seed = (uint64_t)chosen->seed,
+                                .precision = s->settings.autocast,
                                 .report = chosen->report,
                                 .quiet = chosen->quiet,
                                 .json = chosen->json };

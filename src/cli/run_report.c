@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "cresset/autograd.h"
 #include "cresset/memory.h"
 #include "cresset/system.h"
 #include "cresset/thread.h"
@@ -75,8 +76,11 @@ static bool find_out(findings *f, const run_outcome *outcome)
 {
     const training_data *data = outcome->data;
     f->classifier = cr_classifier_load(outcome->folder);
-    if (!f->classifier || !evaluate_set(f->classifier, data->test, 0, 2,
-                                        outcome->quiet || outcome->json, &f->evaluation))
+    cr_dtype was = cr_set_autocast(outcome->precision);
+    bool good = f->classifier && evaluate_set(f->classifier, data->test, 0, 2,
+                                              outcome->quiet || outcome->json, &f->evaluation);
+    cr_set_autocast(was);
+    if (!good)
         return false;
     if (!outcome->report)
         return true;
@@ -106,8 +110,8 @@ static bool write_report(const findings *f, const run_outcome *outcome)
     char samples[NUMBER_SIZE], evaluated[NUMBER_SIZE + 16], machine[256];
     snprintf(evaluated, sizeof evaluated, "%s test images",
              format_count(samples, f->evaluation.count));
-    snprintf(machine, sizeof machine, "%s, %d threads, %s", cr_cpu_name(), cr_num_threads(),
-             cr_isa_name(cr_cpu_isa()));
+    snprintf(machine, sizeof machine, "%s, %d threads, %s, computed in %s", cr_cpu_name(),
+             cr_num_threads(), cr_isa_name(cr_cpu_isa()), precision_word(outcome->precision));
     char *command = arguments_typed(outcome->args);
     cr_report report = {
         .title = outcome->folder,
@@ -182,13 +186,14 @@ static int print_outcome_json(const findings *f, const run_outcome *outcome)
 {
     const cr_train_result *result = outcome->result;
     return print_json(outcome->args->command,
-                      json_pack("{s:s, s:s, s:I, s:I, s:b, s:f, s:I, s:o, s:o, s:I, s:o}", "run",
-                                outcome->folder, "model", f->classifier->bound.architecture->name,
-                                "best_epoch", (json_int_t)result->best_epoch, "steps",
-                                (json_int_t)result->steps, "stopped_early", result->stopped_early,
-                                "seconds", result->seconds, "peak_memory_bytes",
-                                (json_int_t)cr_process_memory_peak(), "test_accuracy",
-                                json_finite(f->evaluation.accuracy), "test_loss",
+                      json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:f, s:I, s:o, s:o, s:I, s:o}",
+                                "run", outcome->folder, "model",
+                                f->classifier->bound.architecture->name, "precision",
+                                precision_word(outcome->precision), "best_epoch",
+                                (json_int_t)result->best_epoch, "steps", (json_int_t)result->steps,
+                                "stopped_early", result->stopped_early, "seconds", result->seconds,
+                                "peak_memory_bytes", (json_int_t)cr_process_memory_peak(),
+                                "test_accuracy", json_finite(f->evaluation.accuracy), "test_loss",
                                 json_finite(f->evaluation.loss), "test_samples",
                                 (json_int_t)f->evaluation.count, "epochs", epochs_to_json(result)));
 }

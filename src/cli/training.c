@@ -50,6 +50,10 @@ static void print_heading(const training_view *view, const cr_train_settings *se
            cr_train_schedule_name(settings->schedule), (long long)settings->epochs,
            settings->epochs == 1 ? "" : "s", (long long)settings->batch_size,
            (unsigned long long)settings->seed);
+    const char *caveat = precision_caveat(settings->autocast);
+    if (settings->autocast != CR_F32)
+        printf("precision %s with f32 weights%s%s\n", precision_word(settings->autocast),
+               caveat ? "; " : "", caveat ? caveat : "");
     printf("run       %s%s\n\n", view->folder, view->resumes ? ", resumed" : "");
     fflush(stdout);
 }

@@ -278,6 +278,7 @@ cr_tensor *cr_parameter(cr_scope at, const char *name, cr_shape shape, cr_init i
     cr_frame_end(frame);
     if (!entry || entry_initialize(at.model, entry, init) != CR_OK)
         return NULL;
+    entry->tensor->is_parameter = true;
     return cr_set_requires_grad(entry->tensor, true);
 }
 

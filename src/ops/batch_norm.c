@@ -29,11 +29,6 @@ static void *data_of(const cr_tensor *tensor)
     return tensor ? tensor_bytes(tensor) : NULL;
 }
 
-static enum norm_type type_of(const cr_tensor *x)
-{
-    return x->dtype == CR_F64 ? NORM_F64 : NORM_F32;
-}
-
 static int64_t inner_of(const cr_shape *shape)
 {
     int64_t inner = 1;
@@ -67,7 +62,8 @@ static cr_status backward_infer(cr_infer_call *call)
     const struct backward_attributes *attributes = call->attributes;
     const cr_tensor *x = call->inputs[GRAD_X];
     for (int i = 0; i < 4; i++) {
-        call->outputs[i].dtype = (cr_dtype)x->dtype;
+        bool is_vector = i == 1 || i == 2;
+        call->outputs[i].dtype = is_vector ? norm_computed(x) : (cr_dtype)x->dtype;
         call->outputs[i].shape = cr_shape_make(1, (const int64_t[]){ 0 });
     }
     if (attributes->needs_x)
@@ -102,7 +98,7 @@ static void backward_forward(const cr_call *call)
         .grad_bias = data_of(call->outputs[2]),
         .grad_residual = attributes->needs_residual ? data_of(call->outputs[3]) : NULL,
     };
-    norm_batch_norm_backward(type_of(x), &job);
+    norm_batch_norm_backward(norm_type_of(x), &job);
 }
 
 static const cr_op native_batch_norm_backward_op = {
@@ -139,8 +135,8 @@ static cr_tensor *recorded_cut(cr_gradient_call *call, cr_tensor *normalized, cr
 static cr_status recorded_backward(cr_gradient_call *call)
 {
     const struct batch_norm_attributes *attributes = call->attributes;
-    cr_tensor *x = call->inputs[IN_X];
-    int ndim = x->shape.ndim;
+    cr_tensor *x = cr_to_dtype(call->inputs[IN_X], norm_computed(call->inputs[IN_X]));
+    int ndim = call->inputs[IN_X]->shape.ndim;
     cr_tensor *weight = along_dim(CALL_INPUT(call, IN_WEIGHT), ndim, 1);
     cr_tensor *bias = along_dim(CALL_INPUT(call, IN_BIAS), ndim, 1);
     cr_tensor *mean = along_dim(cr_detach(call->outputs[1]), ndim, 1);
@@ -197,10 +193,10 @@ static cr_status check_vector(const cr_tensor *vector, const cr_tensor *x, const
                             cr_shape_format(&vector->shape, text, sizeof text),
                             (long long)x->shape.dim[1]);
     }
-    if (vector->dtype != x->dtype)
+    if (vector->dtype != (uint8_t)norm_computed(x))
         return cr_error_set(CR_ERROR_DTYPE, "%s is %s where x is computed in %s", name,
                             cr_dtype_name((cr_dtype)vector->dtype),
-                            cr_dtype_name((cr_dtype)x->dtype));
+                            cr_dtype_name(norm_computed(x)));
     return CR_OK;
 }
 
@@ -210,7 +206,7 @@ static cr_status native_infer(cr_infer_call *call)
     const struct batch_norm_attributes *attributes = call->attributes;
     const cr_tensor *x = call->inputs[IN_X];
     const cr_tensor *residual = CALL_INPUT(call, IN_RESIDUAL);
-    if (require_ndim(x, "x", 2, CR_MAX_DIMS) != CR_OK || require_computed(x, "x") != CR_OK)
+    if (require_ndim(x, "x", 2, CR_MAX_DIMS) != CR_OK || require_stored(x, "x") != CR_OK)
         return cr_error_status();
     for (int i = IN_WEIGHT; i <= IN_VAR; i++) {
         if (check_vector(CALL_INPUT(call, i), x, names[i]) != CR_OK)
@@ -230,10 +226,11 @@ static cr_status native_infer(cr_infer_call *call)
     if (residual && (!cr_shape_equal(&residual->shape, &x->shape) || residual->dtype != x->dtype))
         return cr_error_set(CR_ERROR_SHAPE, "the residual must have the shape and dtype of x");
     call->outputs[0].shape = x->shape;
-    for (int i = 0; i < 3; i++)
-        call->outputs[i].dtype = (cr_dtype)x->dtype;
-    for (int i = 1; i < 3; i++)
+    call->outputs[0].dtype = (cr_dtype)x->dtype;
+    for (int i = 1; i < 3; i++) {
+        call->outputs[i].dtype = norm_computed(x);
         call->outputs[i].shape = cr_shape_make(1, &x->shape.dim[1]);
+    }
     return CR_OK;
 }
 
@@ -260,7 +257,7 @@ static void native_forward(const cr_call *call)
         .mean = data_of(call->outputs[1]),
         .invstd = data_of(call->outputs[2]),
     };
-    norm_batch_norm(type_of(x), &job);
+    norm_batch_norm(norm_type_of(x), &job);
     for (int i = IN_MEAN; i <= IN_VAR && job.updates; i++) {
         if (CALL_INPUT(call, i))
             tensor_bump_version(call->inputs[i]);
@@ -304,13 +301,14 @@ static cr_status batch_norm_compose(cr_compose_call *call)
     for (int i = 0; i < call->input_count; i++)
         in[i] = call->inputs[i];
     cr_dtype dtype = (cr_dtype)in[IN_X]->dtype;
-    cr_dtype computed = dtype == CR_F64 ? CR_F64 : CR_F32;
+    cr_dtype computed = norm_computed(in[IN_X]);
+    cr_dtype stored = norm_stored(in[IN_X]);
     if (require_floating(in[IN_X], "batch_norm: x") != CR_OK)
         return cr_error_status();
     for (int i = 0; i < IN_COUNT; i++) {
         bool is_edited = attributes->training && (i == IN_MEAN || i == IN_VAR);
         if (in[i] && !is_edited)
-            in[i] = cr_to_dtype(in[i], computed);
+            in[i] = cr_to_dtype(in[i], i == IN_X || i == IN_RESIDUAL ? stored : computed);
     }
     const cr_op *op = attributes->relu && in[IN_RESIDUAL] ? &native_batch_norm_add_relu_op
                                                           : &native_batch_norm_op;

@@ -8,11 +8,6 @@ static void *data_of(const cr_tensor *tensor)
     return tensor ? tensor_bytes(tensor) : NULL;
 }
 
-static enum norm_type type_of(const cr_tensor *x)
-{
-    return x->dtype == CR_F64 ? NORM_F64 : NORM_F32;
-}
-
 /* ---- the kernel's records ---- */
 
 struct group_norm_attributes {
@@ -46,7 +41,7 @@ static cr_status backward_infer(cr_infer_call *call)
 {
     const cr_tensor *x = call->inputs[GRAD_X];
     for (int i = 0; i < 3; i++) {
-        call->outputs[i].dtype = (cr_dtype)x->dtype;
+        call->outputs[i].dtype = i == 0 ? (cr_dtype)x->dtype : norm_computed(x);
         call->outputs[i].shape = i == 0 ? x->shape : CR_SHAPE(x->shape.dim[1]);
     }
     return CR_OK;
@@ -71,7 +66,7 @@ static void backward_forward(const cr_call *call)
     job.grad_weight = data_of(call->outputs[1]);
     job.grad_bias = data_of(call->outputs[2]);
     job.sums = call->workspace;
-    norm_group_norm_backward(type_of(x), &job);
+    norm_group_norm_backward(norm_type_of(x), &job);
 }
 
 static const cr_op native_group_norm_backward_op = {
@@ -93,7 +88,9 @@ static const cr_op native_group_norm_backward_op = {
 static cr_status recorded_backward(cr_gradient_call *call)
 {
     const struct group_norm_attributes *attributes = call->attributes;
-    cr_tensor *x = call->inputs[0];
+    cr_tensor *x = cr_to_dtype(call->inputs[0], norm_computed(call->inputs[0]));
+    if (!x)
+        return cr_error_status();
     cr_tensor *grad = call->grad_outputs[0];
     cr_tensor *weight = along_dim(CALL_INPUT(call, 1), x->shape.ndim, 1);
     cr_shape groups = CR_SHAPE(x->shape.dim[0], attributes->num_groups, -1);
@@ -133,7 +130,7 @@ static cr_status native_infer(cr_infer_call *call)
 {
     const struct group_norm_attributes *attributes = call->attributes;
     const cr_tensor *x = call->inputs[0];
-    if (require_computed(x, "x") != CR_OK || require_ndim(x, "x", 2, CR_MAX_DIMS) != CR_OK)
+    if (require_stored(x, "x") != CR_OK || require_ndim(x, "x", 2, CR_MAX_DIMS) != CR_OK)
         return cr_error_status();
     int64_t channels = x->shape.dim[1];
     if (attributes->num_groups < 1 || channels % attributes->num_groups != 0)
@@ -142,13 +139,13 @@ static cr_status native_infer(cr_infer_call *call)
     for (int i = 1; i < 3; i++) {
         const cr_tensor *vector = CALL_INPUT(call, i);
         if (vector && (vector->shape.ndim != 1 || vector->shape.dim[0] != channels ||
-                       vector->dtype != x->dtype))
-            return cr_error_set(CR_ERROR_SHAPE,
-                                "%s must have one element of x's dtype for each of %lld channels",
-                                i == 1 ? "weight" : "bias", (long long)channels);
+                       vector->dtype != (uint8_t)norm_computed(x)))
+            return cr_error_set(
+                CR_ERROR_SHAPE, "%s must have one %s element for each of %lld channels",
+                i == 1 ? "weight" : "bias", cr_dtype_name(norm_computed(x)), (long long)channels);
     }
     for (int i = 0; i < 3; i++) {
-        call->outputs[i].dtype = (cr_dtype)x->dtype;
+        call->outputs[i].dtype = i == 0 ? (cr_dtype)x->dtype : norm_computed(x);
         call->outputs[i].shape =
             i == 0 ? x->shape : CR_SHAPE(x->shape.dim[0], attributes->num_groups);
     }
@@ -164,7 +161,7 @@ static void native_forward(const cr_call *call)
     job.y = data_of(call->outputs[0]);
     job.mean = data_of(call->outputs[1]);
     job.rstd = data_of(call->outputs[2]);
-    norm_group_norm(type_of(call->inputs[0]), &job);
+    norm_group_norm(norm_type_of(call->inputs[0]), &job);
 }
 
 static const cr_op native_group_norm_op = {
@@ -187,13 +184,15 @@ static const cr_op native_group_norm_op = {
 
 static cr_status group_norm_compose(cr_compose_call *call)
 {
-    cr_dtype dtype = (cr_dtype)call->inputs[0]->dtype;
-    cr_dtype computed = dtype == CR_F64 ? CR_F64 : CR_F32;
-    if (require_floating(call->inputs[0], "group_norm: x") != CR_OK)
+    const cr_tensor *x = call->inputs[0];
+    cr_dtype dtype = (cr_dtype)x->dtype;
+    if (require_floating(x, "group_norm: x") != CR_OK)
         return cr_error_status();
     cr_tensor *in[3] = { NULL };
     for (int i = 0; i < call->input_count; i++)
-        in[i] = call->inputs[i] ? cr_to_dtype(call->inputs[i], computed) : NULL;
+        in[i] = call->inputs[i]
+                    ? cr_to_dtype(call->inputs[i], i == 0 ? norm_stored(x) : norm_computed(x))
+                    : NULL;
     cr_tensor *y = cr_apply(&native_group_norm_op, (cr_inputs){ 3, in }, call->attributes);
     call->outputs[0] = cr_to_dtype(y, dtype);
     return CR_OK;
@@ -207,7 +206,6 @@ static const cr_op group_norm_op = {
     .attribute_size = sizeof(struct group_norm_attributes),
     .min_inputs = 1,
     .max_inputs = 3,
-    .cast = CR_CAST_F32,
     .compose = group_norm_compose,
 };
 

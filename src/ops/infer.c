@@ -37,6 +37,11 @@ cr_status require_computed(const cr_tensor *x, const char *what)
                         cr_dtype_name((cr_dtype)x->dtype));
 }
 
+cr_status require_stored(const cr_tensor *x, const char *what)
+{
+    return x->dtype == CR_BF16 ? CR_OK : require_computed(x, what);
+}
+
 cr_status require_ndim(const cr_tensor *x, const char *what, int least, int most)
 {
     if (x->shape.ndim >= least && x->shape.ndim <= most)

@@ -8,11 +8,6 @@ static void *data_of(const cr_tensor *tensor)
     return tensor ? tensor_bytes(tensor) : NULL;
 }
 
-static enum norm_type type_of(const cr_tensor *x)
-{
-    return x->dtype == CR_F64 ? NORM_F64 : NORM_F32;
-}
-
 /* ---- the kernel's records ---- */
 
 struct native_attributes {
@@ -61,7 +56,7 @@ static cr_status backward_infer(cr_infer_call *call)
     const struct native_attributes *attributes = call->attributes;
     const cr_tensor *x = call->inputs[GRAD_X];
     for (int i = 0; i < 3; i++) {
-        call->outputs[i].dtype = (cr_dtype)x->dtype;
+        call->outputs[i].dtype = i == 0 ? (cr_dtype)x->dtype : norm_computed(x);
         call->outputs[i].shape = CR_SHAPE(0);
     }
     if (attributes->needs_x)
@@ -80,7 +75,7 @@ static size_t backward_workspace(const cr_call *call)
     if (!attributes->needs_weight)
         return 0;
     int64_t sums = 2 * norm_layer_norm_parts(job.rows, job.size) * job.size;
-    return (size_t)CR_MAX(sums, 1) * cr_dtype_size((cr_dtype)call->inputs[GRAD_X]->dtype);
+    return (size_t)CR_MAX(sums, 1) * cr_dtype_size(norm_computed(call->inputs[GRAD_X]));
 }
 
 static void backward_forward(const cr_call *call)
@@ -98,7 +93,7 @@ static void backward_forward(const cr_call *call)
     job.grad_bias = data_of(call->outputs[2]);
     job.parts = norm_layer_norm_parts(job.rows, job.size);
     job.sums = attributes->needs_weight ? call->workspace : NULL;
-    norm_layer_norm_backward(type_of(x), &job);
+    norm_layer_norm_backward(norm_type_of(x), &job);
 }
 
 static const cr_op native_layer_norm_backward_op = {
@@ -120,9 +115,11 @@ static const cr_op native_layer_norm_backward_op = {
 static cr_status recorded_backward(cr_gradient_call *call)
 {
     const struct native_attributes *attributes = call->attributes;
-    cr_tensor *x = call->inputs[0];
+    cr_tensor *x = cr_to_dtype(call->inputs[0], norm_computed(call->inputs[0]));
     cr_tensor *grad = call->grad_outputs[0];
     cr_tensor *weight = CALL_INPUT(call, 1);
+    if (!x)
+        return cr_error_status();
     int lead = x->shape.ndim - (int)attributes->dims;
     struct norm_view view = { .rms = attributes->rms, .eps = attributes->eps };
     cr_shape rows = { 0 };
@@ -165,7 +162,7 @@ static cr_status native_infer(cr_infer_call *call)
 {
     const struct native_attributes *attributes = call->attributes;
     const cr_tensor *x = call->inputs[0];
-    if (require_computed(x, "x") != CR_OK)
+    if (require_stored(x, "x") != CR_OK)
         return cr_error_status();
     if (attributes->dims < 1 || attributes->dims > x->shape.ndim)
         return cr_error_set(CR_ERROR_SHAPE, "x of %d dimensions has no last %lld to normalise",
@@ -174,14 +171,15 @@ static cr_status native_infer(cr_infer_call *call)
     cr_shape row = row_shape(&x->shape, attributes->dims, &rows);
     for (int i = 1; i < 3; i++) {
         const cr_tensor *vector = CALL_INPUT(call, i);
-        if (vector && (!cr_shape_equal(&vector->shape, &row) || vector->dtype != x->dtype))
+        if (vector &&
+            (!cr_shape_equal(&vector->shape, &row) || vector->dtype != (uint8_t)norm_computed(x)))
             return cr_error_set(CR_ERROR_SHAPE,
-                                "%s must have the shape and dtype of what is "
-                                "normalised",
+                                "%s must have the shape of what is normalised, and the dtype that "
+                                "it is computed in",
                                 i == 1 ? "weight" : "bias");
     }
     for (int i = 0; i < 3; i++) {
-        call->outputs[i].dtype = (cr_dtype)x->dtype;
+        call->outputs[i].dtype = i == 0 ? (cr_dtype)x->dtype : norm_computed(x);
         call->outputs[i].shape = i == 0 ? x->shape : rows;
     }
     return CR_OK;
@@ -196,7 +194,7 @@ static void native_forward(const cr_call *call)
     job.y = data_of(call->outputs[0]);
     job.mean = data_of(call->outputs[1]);
     job.rstd = data_of(call->outputs[2]);
-    norm_layer_norm(type_of(call->inputs[0]), &job);
+    norm_layer_norm(norm_type_of(call->inputs[0]), &job);
 }
 
 static const cr_op native_layer_norm_op = {
@@ -247,14 +245,15 @@ static cr_status compose(cr_compose_call *call, bool rms)
     const struct layer_norm_attributes *attributes = call->attributes;
     cr_tensor *x = call->inputs[0];
     cr_dtype dtype = (cr_dtype)x->dtype;
-    cr_dtype computed = dtype == CR_F64 ? CR_F64 : CR_F32;
     if (require_floating(x, "x") != CR_OK || check(x, &attributes->normalized_shape) != CR_OK) {
         cr_error_prefix("%s", call->op->name);
         return cr_error_status();
     }
     cr_tensor *in[3] = { NULL };
     for (int i = 0; i < call->input_count; i++)
-        in[i] = call->inputs[i] ? cr_to_dtype(call->inputs[i], computed) : NULL;
+        in[i] = call->inputs[i]
+                    ? cr_to_dtype(call->inputs[i], i == 0 ? norm_stored(x) : norm_computed(x))
+                    : NULL;
     struct native_attributes native = { .dims = attributes->normalized_shape.ndim,
                                         .rms = rms,
                                         .eps = attributes->eps };
@@ -281,7 +280,6 @@ static const cr_op layer_norm_op = {
     .attribute_size = sizeof(struct layer_norm_attributes),
     .min_inputs = 1,
     .max_inputs = 3,
-    .cast = CR_CAST_F32,
     .compose = layer_norm_compose,
 };
 
@@ -293,7 +291,6 @@ static const cr_op rms_norm_op = {
     .attribute_size = sizeof(struct layer_norm_attributes),
     .min_inputs = 1,
     .max_inputs = 2,
-    .cast = CR_CAST_F32,
     .compose = rms_norm_compose,
 };
 

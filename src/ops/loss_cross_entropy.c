@@ -52,11 +52,6 @@ static int64_t job_of(const struct cross_entropy_attributes *attributes, const c
     return dim ? logits->shape.dim[0] : 1;
 }
 
-static enum norm_type type_of(const cr_tensor *x)
-{
-    return x->dtype == CR_F64 ? NORM_F64 : NORM_F32;
-}
-
 static void put(cr_tensor *to, double value)
 {
     if (to->dtype == CR_F64)
@@ -94,7 +89,7 @@ static void backward_forward(const cr_call *call)
     job.grad_scale =
         attributes->reduction == CR_REDUCTION_MEAN ? 1 / get(call->inputs[GRAD_TOTAL]) : 1;
     job.out = tensor_bytes(call->outputs[0]);
-    norm_cross_entropy_backward(type_of(logits), &job, outer);
+    norm_cross_entropy_backward(norm_type_of(logits), &job, outer);
 }
 
 static const cr_op native_cross_entropy_backward_op = {
@@ -115,7 +110,9 @@ static const cr_op native_cross_entropy_backward_op = {
 static cr_status recorded_backward(cr_gradient_call *call)
 {
     const struct cross_entropy_attributes *attributes = call->attributes;
-    cr_tensor *x = call->inputs[0];
+    cr_tensor *x = cr_to_dtype(call->inputs[0], norm_computed(call->inputs[0]));
+    if (!x)
+        return cr_error_status();
     cr_tensor *target = call->inputs[1];
     cr_tensor *weight = CALL_INPUT(call, 2);
     int dim = class_dim(x);
@@ -165,13 +162,13 @@ static cr_status native_infer(cr_infer_call *call)
     struct cross_entropy_attributes *attributes = call->attributes;
     cr_shape positions = positions_of(call->inputs[0]);
     attributes->reduction = loss_reduction(attributes->reduction);
-    if (require_computed(call->inputs[0], "logits") != CR_OK ||
+    if (require_stored(call->inputs[0], "logits") != CR_OK ||
         require_ndim(call->inputs[0], "logits", 1, CR_MAX_DIMS) != CR_OK)
         return cr_error_status();
     if (call->inputs[1]->dtype != CR_I64 || !cr_shape_equal(&call->inputs[1]->shape, &positions))
         return cr_error_set(CR_ERROR_ARGUMENT, "the target must be int64 classes, one a position");
     for (int i = 0; i < 3; i++)
-        call->outputs[i].dtype = (cr_dtype)call->inputs[0]->dtype;
+        call->outputs[i].dtype = norm_computed(call->inputs[0]);
     if (attributes->reduction == CR_REDUCTION_NONE)
         call->outputs[0].shape = positions;
     call->outputs[1].shape = positions;
@@ -184,7 +181,7 @@ static size_t native_workspace(const cr_call *call)
     const struct cross_entropy_attributes *attributes = call->attributes;
     if (attributes->reduction == CR_REDUCTION_NONE)
         return 0;
-    return (size_t)tensor_numel(call->inputs[1]) * cr_dtype_size((cr_dtype)call->inputs[0]->dtype);
+    return (size_t)tensor_numel(call->inputs[1]) * cr_dtype_size(norm_computed(call->inputs[0]));
 }
 
 static double number_at(const void *numbers, int64_t i, bool is_f64)
@@ -226,7 +223,7 @@ static void native_forward(const cr_call *call)
     bool reduces = attributes->reduction != CR_REDUCTION_NONE;
     job.loss = reduces ? call->workspace : tensor_bytes(call->outputs[0]);
     job.log_sum = tensor_bytes(call->outputs[1]);
-    norm_cross_entropy(type_of(logits), &job, outer);
+    norm_cross_entropy(norm_type_of(logits), &job, outer);
     double total = total_weight(&job, outer * job.inner, is_f64);
     put(call->outputs[2], total);
     if (reduces) {
@@ -237,7 +234,7 @@ static void native_forward(const cr_call *call)
 
 static const cr_op native_cross_entropy_op = {
     .name = "native_cross_entropy",
-    .summary = "cross-entropy of float32 or float64 logits and int64 classes",
+    .summary = "cross-entropy of logits and int64 classes",
     .input_names = "logits target weight",
     .attributes = cross_entropy_table,
     .attribute_size = sizeof(struct cross_entropy_attributes),
@@ -322,13 +319,16 @@ static cr_status check(const cr_compose_call *call)
     return CR_OK;
 }
 
+/* The loss has the dtype of the logits, but under autocast float32, as has all it is put together
+ * from: the logits themselves are read as they are. */
 static cr_status cross_entropy_compose(cr_compose_call *call)
 {
     if (check(call) != CR_OK)
         return cr_error_status();
-    cr_dtype dtype = (cr_dtype)call->inputs[0]->dtype;
-    cr_dtype computed = dtype == CR_F64 ? CR_F64 : CR_F32;
-    cr_tensor *logits = cr_to_dtype(call->inputs[0], computed);
+    cr_tensor *logits = call->inputs[0];
+    cr_dtype computed = norm_computed(logits);
+    bool wide = cr_autocast_dtype() != CR_F32;
+    cr_dtype dtype = wide ? computed : (cr_dtype)logits->dtype;
     cr_tensor *weight = CALL_INPUT(call, 2);
     if (weight)
         weight = cr_to_dtype(weight, computed);
@@ -336,6 +336,9 @@ static cr_status cross_entropy_compose(cr_compose_call *call)
         return cr_error_status();
     const cr_tensor *target = call->inputs[1];
     bool soft = tensor_is_floating(target) && cr_shape_equal(&target->shape, &logits->shape);
+    logits = cr_to_dtype(logits, soft ? computed : norm_stored(logits));
+    if (!logits)
+        return cr_error_status();
     cr_tensor *loss =
         soft ? of_probabilities(call, logits, weight) : of_classes(call, logits, weight);
     call->outputs[0] = cr_to_dtype(loss, dtype);
@@ -350,7 +353,6 @@ static const cr_op cross_entropy_op = {
     .attribute_size = sizeof(struct cross_entropy_attributes),
     .min_inputs = 2,
     .max_inputs = 3,
-    .cast = CR_CAST_F32,
     .compose = cross_entropy_compose,
 };
 

@@ -2,6 +2,11 @@
  * kernels' gradients have none of their own. */
 #include "ops/ops.h"
 
+cr_dtype norm_stored(const cr_tensor *x)
+{
+    return x->dtype == CR_F16 ? CR_F32 : (cr_dtype)x->dtype;
+}
+
 cr_tensor *norm_gradient(cr_tensor *x, cr_tensor *h, const struct norm_view *view,
                          cr_tensor **normalized)
 {

@@ -107,6 +107,9 @@ cr_status require_floating(const cr_tensor *x, const char *what);
 /* Refuses anything but float32 and float64: for kernels that have no others. */
 cr_status require_computed(const cr_tensor *x, const char *what);
 
+/* The same, with bfloat16, which the kernels of norms and cross-entropy read and write. */
+cr_status require_stored(const cr_tensor *x, const char *what);
+
 /* Refuses a number of dimensions outside [least, most]. */
 cr_status require_ndim(const cr_tensor *x, const char *what, int least, int most);
 
@@ -176,6 +179,9 @@ struct norm_view {
  * written with differentiable ops. */
 cr_tensor *norm_gradient(cr_tensor *x, cr_tensor *h, const struct norm_view *view,
                          cr_tensor **normalized);
+
+/* The dtype that a kernel of norms takes x in: its own but for float16. */
+cr_dtype norm_stored(const cr_tensor *x);
 
 /* All dimensions but one. */
 cr_shape other_dims(int ndim, int dim);

@@ -109,6 +109,7 @@ void cr_release(cr_tensor *tensor)
         return;
     if (tensor->node || tensor->grad || tensor->hooks)
         tensor_release_graph(tensor);
+    cr_release(tensor->cast);
     storage_release(tensor->storage);
     cr_free(tensor);
 }

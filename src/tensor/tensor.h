@@ -18,16 +18,15 @@ CR_INLINE float bf16_to_float(uint16_t bits)
     return wide.value;
 }
 
-/* Rounds to nearest even; NaN stays a quiet NaN. */
+/* Rounds to nearest even; NaN stays a quiet NaN. Without a branch, so that loops become vectors. */
 CR_INLINE uint16_t bf16_from_float(float value)
 {
     union {
         float value;
         uint32_t bits;
     } wide = { value };
-    if ((wide.bits & 0x7fffffffu) > 0x7f800000u)
-        return (uint16_t)((wide.bits >> 16) | 0x40u);
-    return (uint16_t)((wide.bits + 0x7fffu + ((wide.bits >> 16) & 1u)) >> 16);
+    uint32_t rounded = (wide.bits + 0x7fffu + ((wide.bits >> 16) & 1u)) >> 16;
+    return (uint16_t)(value != value ? (wide.bits >> 16) | 0x40u : rounded);
 }
 
 float f16_to_float(uint16_t bits);
@@ -60,6 +59,7 @@ struct cr_tensor {
     bool requires_grad;
     bool is_number;       /* cr_scalar: does not raise the dtype of its kind */
     bool retains_grad;    /* not a leaf, but keeps its gradient */
+    bool is_parameter;    /* of a model, frozen or not: autocast keeps its cast */
     uint8_t output_index; /* which output of node */
     cr_shape shape;
     int64_t stride[CR_MAX_DIMS]; /* elements */
@@ -68,6 +68,8 @@ struct cr_tensor {
     struct node *node;           /* what made it; NULL for a leaf. Owned */
     cr_tensor *grad;             /* owned */
     struct grad_hook *hooks;     /* of a leaf */
+    cr_tensor *cast;             /* autocast's copy in another dtype, which no graph holds. Owned */
+    unsigned cast_version;       /* of the storage, when it was made */
 };
 
 /* Set by autograd: gives back what a dying tensor holds of the graph (node, grad, hooks). */

@@ -140,6 +140,12 @@ static json_t *plateau_json(const cr_plateau *plateau)
                      (int)plateau->started);
 }
 
+static json_t *scaler_json(const cr_grad_scaler *scaler)
+{
+    return json_pack("{s:f, s:I, s:I}", "scale", scaler->scale, "growth_tracker",
+                     (json_int_t)scaler->growth_tracker, "skipped", (json_int_t)scaler->skipped);
+}
+
 static char *state_dump(const struct trainer *trainer)
 {
     const struct train_state *state = &trainer->state;
@@ -147,18 +153,18 @@ static char *state_dump(const struct trainer *trainer)
     json_t *history = json_array();
     for (int64_t i = 0; i < trainer->result->count; i++)
         json_array_append_new(history, epoch_json(&trainer->result->epochs[i]));
-    json_t *root =
-        json_pack("{s:i, s:s, s:o, s:o, s:I, s:I, s:f, s:I, s:I, s:f, s:f, s:I, s:b, s:b, "
-                  "s:[o,o,o], s:o, s:o}",
-                  "format", 1, "optimizer", cr_optim_name(trainer->settings.optimizer.kind), "seed",
-                  bits(state->loader.seed), "epoch", bits(state->loader.epoch), "position",
-                  (json_int_t)state->loader.position, "steps", (json_int_t)state->steps, "loss_sum",
-                  state->loss_sum, "correct", (json_int_t)state->correct, "seen",
-                  (json_int_t)state->seen, "seconds", trainer_seconds(trainer), "best", state->best,
-                  "best_epoch", (json_int_t)state->best_epoch, "over", (int)state->is_over,
-                  "stopped_early", (int)trainer->result->stopped_early, "generator",
-                  bits(generator->seed), bits(generator->stream), bits(generator->offset),
-                  "plateau", plateau_json(&state->plateau), "history", history);
+    json_t *root = json_pack(
+        "{s:i, s:s, s:o, s:o, s:I, s:I, s:f, s:I, s:I, s:f, s:f, s:I, s:b, s:b, "
+        "s:[o,o,o], s:o, s:o, s:o}",
+        "format", 1, "optimizer", cr_optim_name(trainer->settings.optimizer.kind), "seed",
+        bits(state->loader.seed), "epoch", bits(state->loader.epoch), "position",
+        (json_int_t)state->loader.position, "steps", (json_int_t)state->steps, "loss_sum",
+        state->loss_sum, "correct", (json_int_t)state->correct, "seen", (json_int_t)state->seen,
+        "seconds", trainer_seconds(trainer), "best", state->best, "best_epoch",
+        (json_int_t)state->best_epoch, "over", (int)state->is_over, "stopped_early",
+        (int)trainer->result->stopped_early, "generator", bits(generator->seed),
+        bits(generator->stream), bits(generator->offset), "plateau", plateau_json(&state->plateau),
+        "scaler", scaler_json(&state->scaler), "history", history);
     return json_text(root, JSON_COMPACT | JSON_REAL_PRECISION(17), "the state of the run");
 }
 
@@ -277,6 +283,13 @@ static void restore_plateau(cr_plateau *plateau, const json_t *saved)
     plateau->started = json_is_true(json_object_get(saved, "started"));
 }
 
+static void restore_scaler(cr_grad_scaler *scaler, const json_t *saved)
+{
+    scaler->scale = real_at(saved, "scale");
+    scaler->growth_tracker = integer_at(saved, "growth_tracker");
+    scaler->skipped = integer_at(saved, "skipped");
+}
+
 static cr_status restore_state(struct trainer *trainer, const json_t *root)
 {
     struct train_state *state = &trainer->state;
@@ -306,6 +319,8 @@ static cr_status restore_state(struct trainer *trainer, const json_t *root)
         .offset = (uint64_t)json_integer_value(json_array_get(generator, 2)),
     };
     restore_plateau(&state->plateau, json_object_get(root, "plateau"));
+    if (state->scaler.scale != 0 && json_object_get(root, "scaler"))
+        restore_scaler(&state->scaler, json_object_get(root, "scaler"));
     return restore_history(trainer, json_object_get(root, "history"));
 }
 

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "cresset/grad_scaler.h"
 #include "cresset/train.h"
 
 /* Where a run stands: everything that is saved besides weights and optimiser state. */
@@ -15,6 +16,7 @@ struct train_state {
     int64_t seen;
     double seconds; /* spent before this process */
     cr_plateau plateau;
+    cr_grad_scaler scaler; /* for float16; its scale is 0 else */
     cr_generator generator;
     double best;
     int64_t best_epoch; /* from 1; 0: none yet */

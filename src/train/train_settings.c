@@ -52,6 +52,11 @@ cr_status train_settings_check(const cr_train_settings *settings)
         return cr_error_set(CR_ERROR_ARGUMENT,
                             "the warm-up of %g epochs must be shorter than the run of %lld",
                             settings->warmup_epochs, (long long)settings->epochs);
+    cr_dtype autocast = settings->autocast;
+    if (autocast != CR_F32 && autocast != CR_BF16 && autocast != CR_F16)
+        return cr_error_set(CR_ERROR_ARGUMENT,
+                            "autocast computes in float32, bfloat16 or float16, not in %s",
+                            cr_dtype_name(autocast));
     if (settings->optimizer.kind == CR_OPTIM_LBFGS)
         return cr_error_set(
             CR_ERROR_UNSUPPORTED,
@@ -128,16 +133,17 @@ char *train_settings_json(const cr_train_settings *settings)
     cr_text augment = { 0 };
     cr_transform_print(&settings->augment, &augment);
     json_t *root = json_pack(
-        "{s:I, s:I, s:o, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:s, s:I, s:i, s:I, s:b}", "epochs",
-        (json_int_t)settings->epochs, "batch_size", (json_int_t)settings->batch_size, "optimizer",
-        optimizer_json(&settings->optimizer), "schedule",
+        "{s:I, s:I, s:o, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:s, s:I, s:i, s:I, s:b, s:s}",
+        "epochs", (json_int_t)settings->epochs, "batch_size", (json_int_t)settings->batch_size,
+        "optimizer", optimizer_json(&settings->optimizer), "schedule",
         cr_train_schedule_name(settings->schedule), "warmup_epochs", settings->warmup_epochs,
         "label_smoothing", settings->label_smoothing, "clip_norm", settings->clip_norm,
         "clip_value", settings->clip_value, "accumulate",
         (json_int_t)(settings->accumulate ? settings->accumulate : 1), "ema_decay",
         settings->ema_decay, "augment", augment.data ? augment.data : "", "seed",
         (json_int_t)settings->seed, "workers", settings->workers, "early_stopping",
-        (json_int_t)settings->early_stopping, "balanced", (int)settings->balanced);
+        (json_int_t)settings->early_stopping, "balanced", (int)settings->balanced, "autocast",
+        cr_dtype_name(settings->autocast));
     cr_text_free(&augment);
     return json_text(root, JSON_INDENT(2), "the settings");
 }

@@ -56,12 +56,16 @@ static int64_t count_correct(cr_tensor *logits, const cr_tensor *labels)
     return correct;
 }
 
-static cr_tensor *forward(const struct trainer *trainer, cr_tensor *samples)
+/* The logits, in float32, and the loss, under autocast. */
+static cr_tensor *forward(const struct trainer *trainer, const cr_batch *batch, cr_tensor **logits)
 {
     cr_dtype was = cr_set_autocast(trainer->settings.autocast);
-    cr_tensor *logits = cr_classifier_forward(trainer->classifier, samples);
+    *logits = cr_classifier_forward(trainer->classifier, batch->samples);
+    cr_tensor *loss = cr_cross_entropy(*logits, batch->labels,
+                                       .label_smoothing = trainer->settings.label_smoothing);
     cr_set_autocast(was);
-    return cr_contiguous(cr_to_dtype(logits, CR_F32));
+    *logits = cr_contiguous(cr_to_dtype(cr_detach(*logits), CR_F32));
+    return loss;
 }
 
 static cr_status not_finite(const struct trainer *trainer, double loss)
@@ -78,15 +82,15 @@ static cr_status not_finite(const struct trainer *trainer, double loss)
 static cr_status run_batch(struct trainer *trainer, const cr_batch *batch, double share)
 {
     cr_frame frame = cr_frame_begin();
-    cr_tensor *logits = forward(trainer, batch->samples);
-    cr_tensor *loss = cr_cross_entropy(logits, batch->labels,
-                                       .label_smoothing = trainer->settings.label_smoothing);
+    cr_tensor *logits;
+    cr_tensor *loss = forward(trainer, batch, &logits);
     double value = cr_item(loss);
     cr_status status = cr_error_status();
     if (status == CR_OK && !isfinite(value))
         status = not_finite(trainer, value);
     if (status == CR_OK)
-        status = cr_backward(share == 1 ? loss : cr_mul_scalar(loss, share));
+        status = cr_backward(cr_grad_scaler_scale(&trainer->state.scaler,
+                                                  share == 1 ? loss : cr_mul_scalar(loss, share)));
     if (status == CR_OK) {
         trainer->state.loss_sum += value * (double)batch->size;
         trainer->state.correct += count_correct(logits, batch->labels);
@@ -105,12 +109,16 @@ static cr_status update_weights(struct trainer *trainer)
     cr_optim_set_lr(trainer->optim, rate * scale);
     if (momentum >= 0)
         cr_optim_set_momentum(trainer->optim, momentum);
+    cr_grad_scaler *scaler = &trainer->state.scaler;
+    if (cr_grad_scaler_unscale(scaler, trainer->optim) != CR_OK)
+        return cr_error_status();
     if (settings->clip_value > 0)
         cr_clip_grad_value(trainer->optim, settings->clip_value);
-    if (settings->clip_norm > 0)
+    if (settings->clip_norm > 0 && !scaler->found_inf)
         cr_clip_grad_norm(trainer->optim, settings->clip_norm, 2);
-    if (cr_optim_step(trainer->optim) != CR_OK)
+    if (cr_grad_scaler_step(scaler, trainer->optim) != CR_OK)
         return cr_error_status();
+    cr_grad_scaler_update(scaler);
     trainer->state.steps++;
     cr_model_zero_grad(trainer->classifier->model);
     return trainer->average ? cr_average_update(trainer->average) : CR_OK;
@@ -225,8 +233,11 @@ static cr_status validate(struct trainer *trainer, cr_train_epoch *epoch)
     cr_evaluate_args args = { .workers = trainer->settings.workers,
                               .progress = validation_progress,
                               .context = trainer };
-    if (cr_evaluate(trainer->classifier, trainer->validation, args, &evaluation) != CR_OK)
-        return cr_error_status();
+    cr_dtype was = cr_set_autocast(trainer->settings.autocast);
+    cr_status status = cr_evaluate(trainer->classifier, trainer->validation, args, &evaluation);
+    cr_set_autocast(was);
+    if (status != CR_OK)
+        return status;
     epoch->validation_loss = evaluation.loss;
     epoch->validation_accuracy = evaluation.accuracy;
     cr_evaluation_free(&evaluation);
@@ -372,6 +383,8 @@ static cr_status trainer_prepare(struct trainer *trainer)
     trainer->state.loader.seed = settings->seed;
     trainer->state.plateau.factor = settings->gamma;
     trainer->state.plateau.patience = settings->plateau_patience;
+    if (settings->autocast == CR_F16)
+        trainer->state.scaler = cr_grad_scaler_defaults();
     cr_manual_seed(settings->seed);
     if (cr_failed() || !trainer->run.folder)
         return cr_error_status();

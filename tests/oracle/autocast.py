@@ -45,11 +45,21 @@ FULL = {
     "logsumexp": (MATRIX[:1], {"dims": (1,)}),
     "pow": ((torch.rand(4, 5), torch.rand(4, 5)), {}),
     "normalize": (MATRIX[:1], {"p": 2.0, "dim": 1, "eps": 1e-12}),
-    "layer_norm": (MATRIX[:1], {"normalized_shape": (5,), "eps": 1e-5}),
-    "group_norm": ((torch.randn(2, 4, 3),), {"num_groups": 2, "eps": 1e-5}),
     "cross_entropy": ((MATRIX[0], LABELS), {"ignore_index": -100}),
     "mse_loss": ((MATRIX[0], torch.randn(4, 5)), {}),
     "binary_cross_entropy_with_logits": ((MATRIX[0], torch.rand(4, 5)), {}),
+}
+# Norms keep the dtype of x (as on PyTorch's CPU list, and as oneDNN computes them); their
+# parameters and statistics are float32.
+NORMS = {
+    "layer_norm": ((torch.randn(4, 5), torch.randn(5), torch.randn(5)),
+                   {"normalized_shape": (5,), "eps": 1e-5}, torch.nn.functional.layer_norm),
+    "group_norm": ((torch.randn(2, 4, 3), torch.randn(4), torch.randn(4)),
+                   {"num_groups": 2, "eps": 1e-5}, torch.nn.functional.group_norm),
+    "batch_norm": ((torch.randn(4, 3, 5, 7), torch.randn(3), torch.randn(3)),
+                   {"training": True, "eps": 1e-5, "momentum": 0.1},
+                   lambda x, weight, bias, training, eps, momentum: torch.nn.functional.batch_norm(
+                       x, None, None, weight, bias, True, momentum, eps)),
 }
 WIDEST = {
     name: (torch.randn(4, 5), torch.randn(4, 5)) for name in ("add", "sub", "mul", "div", "atan2",
@@ -93,6 +103,48 @@ class Autocast(unittest.TestCase):
         for name, (inputs, attributes) in FULL.items():
             self.run_op(name, floats(inputs, HALF), WIDE, **attributes)
             self.run_op(name, inputs, WIDE, **attributes)
+
+    def test_norms_keep_their_dtype(self):
+        for name, (inputs, attributes, reference) in NORMS.items():
+            for dtype in (HALF, WIDE):
+                x = inputs[0].to(dtype)
+                self.run_op(name, [x, *inputs[1:]], dtype, **attributes)
+                ours = [cr.tensor(t, True) for t in (x, *inputs[1:])]
+                theirs = [t.float().clone().requires_grad_() for t in (x, *inputs[1:])]
+                output = cr.apply(name, ours, **attributes)[0]
+                wanted = reference(theirs[0], weight=theirs[1], bias=theirs[2], **attributes)
+                seed = torch.randn(x.shape).to(dtype)
+                output.backward(cr.tensor(seed))
+                wanted.backward(seed.float())
+                pairs = [(output.torch(), wanted.detach())]
+                pairs += [(a.grad.torch(), b.grad) for a, b in zip(ours, theirs)]
+                for place, (got, want) in enumerate(pairs):
+                    part = 2 ** -8 if got.dtype == HALF else 1e-5
+                    error = ((got.float() - want).abs() - part * want.abs()).max().item()
+                    self.assertLess(error, part * want.square().mean().sqrt().item(),
+                                    f"{name} in {dtype}, result {place}")
+
+    def test_a_parameter_is_cast_once_for_each_value(self):
+        weight, x = cr.tensor(torch.randn(3, 5), True), cr.tensor(torch.randn(4, 5))
+        first = cr.call("linear", x, weight)
+        again = cr.call("linear", x, weight)
+        self.assertTrue(torch.equal(first.torch(), again.torch()))
+        cr.call("add", first, again).backward(cr.tensor(torch.ones(4, 3, dtype=HALF)))
+        once = torch.ones(3, 4) @ x.torch().to(HALF).float()
+        self.assertTrue(torch.equal(weight.grad.torch(), 2 * once.to(HALF).float()))
+        with cr.no_grad():
+            frozen = cr.call("linear", x, weight)
+            self.assertTrue(torch.equal(frozen.torch(), first.torch()))
+            cr.check(failed=cr.lib.cr_add_(weight.at, weight.at, 1.0))
+            doubled = cr.call("linear", x, weight)
+        self.assertTrue(torch.equal(doubled.torch(), 2 * first.torch()))
+
+    def test_a_cast_before_recording_has_a_gradient_after(self):
+        weight, x = cr.tensor(torch.randn(3, 5), True), cr.tensor(torch.randn(4, 5))
+        with cr.no_grad():
+            cr.call("linear", x, weight)
+        cr.call("linear", x, weight).backward(cr.tensor(torch.ones(4, 3, dtype=HALF)))
+        self.assertIsNotNone(weight.grad)
 
     def test_mixed_operands_take_the_widest(self):
         for name, (a, b) in WIDEST.items():
@@ -166,8 +218,8 @@ class Learning(unittest.TestCase):
 
     def test_bfloat16_learns_as_float32(self):
         wide, half = self.train(WIDE), self.train(HALF)
-        self.assertLess(wide[-1], 0.5 * wide[0])
-        self.assertLess(half[-1], 0.5 * half[0])
+        self.assertLess(torch.tensor(wide[-20:]).median(), 0.3 * wide[0])
+        self.assertLess(torch.tensor(half[-20:]).median(), 0.3 * half[0])
         self.assertAlmostEqual(half[0], wide[0], delta=0.02)
         self.assertNotEqual(half[0], wide[0])
 

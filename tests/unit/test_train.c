@@ -81,6 +81,7 @@ static float *weights_of(const cr_classifier *net, size_t *count)
 }
 
 static int stop_at;
+static cr_dtype autocast = CR_F32;
 
 static bool stops(void *context)
 {
@@ -105,6 +106,7 @@ static struct outcome train(const char *name, int stop, int threads, int workers
     char path[200];
     snprintf(path, sizeof path, "%s/%s", folder, name);
     settings.workers = workers;
+    settings.autocast = autocast;
     cr_set_num_threads(threads);
     cr_status status = CR_ERROR_INTERRUPTED;
     for (int round = 0; status == CR_ERROR_INTERRUPTED; round++) {
@@ -155,6 +157,26 @@ static void test_same_bits(void **state)
     free(plain.weights);
     free(threads.weights);
     free(stopped.weights);
+}
+
+/* In bfloat16, and in float16 with its scaler, which is saved too. */
+static void test_same_bits_in_halves(void **state)
+{
+    (void)state;
+    static const cr_dtype halves[] = { CR_BF16, CR_F16 };
+    for (int i = 0; i < 2; i++) {
+        char path[200];
+        autocast = halves[i];
+        snprintf(path, sizeof path, "half-%d-plain", i);
+        struct outcome plain = train(path, 0, 1, 0);
+        snprintf(path, sizeof path, "half-%d-stopped", i);
+        struct outcome stopped = train(path, 2, 2, 1);
+        assert_true(plain.accuracy > 0.6);
+        assert_same(&plain, &stopped);
+        free(plain.weights);
+        free(stopped.weights);
+    }
+    autocast = CR_F32;
 }
 
 static void test_files(void **state)
@@ -286,6 +308,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_same_bits_in_halves),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_every_allocation),

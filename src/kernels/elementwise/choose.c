@@ -50,3 +50,10 @@ const struct map *activation_map(enum activation_kind kind)
 {
     return &choose_activation_maps()[kind];
 }
+
+TABLE_CHOICE(const half_loop, half_loops, HALF_LOOP_COUNT)
+
+half_loop half_conversion(enum half_loop_kind kind)
+{
+    return choose_half_loops()[kind];
+}

@@ -143,8 +143,34 @@ static elementwise_loop move_loop(cr_dtype dtype)
     }
 }
 
+/* ---- between float32 and 16-bit floats: side by side by the processor's vectors ---- */
+
+#define HALF_LOOP(to, from, kind)                                                                  \
+    static void pack_##from##_to_##to(int64_t n, char *const *pointers, const int64_t *strides,    \
+                                      const void *context)                                         \
+    {                                                                                              \
+        bool is_packed = strides[0] == SIZE_##to && strides[1] == SIZE_##from;                     \
+        if (is_packed && n > 1)                                                                    \
+            half_conversion(kind)(n, pointers[0], pointers[1]);                                    \
+        else                                                                                       \
+            convert_##from##_to_##to(n, pointers, strides, context);                               \
+    }
+
+HALF_LOOP(F32, BF16, BF16_WIDEN)
+HALF_LOOP(BF16, F32, BF16_NARROW)
+HALF_LOOP(F32, F16, F16_WIDEN)
+HALF_LOOP(F16, F32, F16_NARROW)
+
 elementwise_loop convert_loop(cr_dtype to, cr_dtype from)
 {
+    if (to == CR_F32 && from == CR_BF16)
+        return pack_BF16_to_F32;
+    if (to == CR_BF16 && from == CR_F32)
+        return pack_F32_to_BF16;
+    if (to == CR_F32 && from == CR_F16)
+        return pack_F16_to_F32;
+    if (to == CR_F16 && from == CR_F32)
+        return pack_F32_to_F16;
     return to == from ? move_loop(to) : convert_loops[to][from];
 }
 

@@ -187,6 +187,12 @@ void map_run(const struct map *map, cr_tensor *out, const cr_tensor *const *oper
 void map_run_serial(const struct map *map, cr_tensor *out, const cr_tensor *const *operands,
                     int count, const double *parameters);
 
+/* Conversions between float32 and 16-bit floats of n elements side by side, for the instruction set
+ * in use. */
+typedef void (*half_loop)(int64_t n, void *to, const void *from);
+enum half_loop_kind { BF16_WIDEN, BF16_NARROW, F16_WIDEN, F16_NARROW, HALF_LOOP_COUNT };
+half_loop half_conversion(enum half_loop_kind kind);
+
 /* The loop that converts elements of one dtype to another. */
 elementwise_loop convert_loop(cr_dtype to, cr_dtype from);
 

@@ -1,17 +1,18 @@
 /* Kernels that normalise: batch, layer and group norm, softmax, and softmax with
  * cross-entropy.
  *
- * They compute in float32 or float64 over contiguous memory; other dtypes are converted before.
+ * They compute in float32 or float64 over contiguous memory, and read and write bfloat16 as well;
+ * float16 is converted before. Softmax is float32 and float64 only.
  * Every function works on a range of channels or rows, so that the caller splits the work. */
 #ifndef CR_KERNELS_NORM_NORM_H
 #define CR_KERNELS_NORM_NORM_H
 
-#include "base/base.h"
+#include "tensor/tensor.h"
 
 /* ---- batch norm of x (batch, channels, inner) ---- */
 
-/* y = activation((x - mean) * invstd * weight + bias + residual), each of the pointers over REAL
- * (float or double); those marked optional may be NULL. */
+/* y = activation((x - mean) * invstd * weight + bias + residual); pointers marked optional may be
+ * NULL. */
 struct batch_norm_job {
     int64_t batch;
     int64_t channels;
@@ -125,7 +126,20 @@ struct cross_entropy_job {
     void *out;         /* gradient of the logits */
 };
 
-enum norm_type { NORM_F32, NORM_F64, NORM_TYPE_COUNT };
+/* How x, y, residual, logits, out and their gradients are stored. Statistics, parameters and losses
+ * of bfloat16 are float32, as is everything computed from it. */
+enum norm_type { NORM_F32, NORM_F64, NORM_BF16, NORM_TYPE_COUNT };
+
+CR_INLINE enum norm_type norm_type_of(const cr_tensor *x)
+{
+    return x->dtype == CR_F64 ? NORM_F64 : x->dtype == CR_BF16 ? NORM_BF16 : NORM_F32;
+}
+
+/* What it is computed in: the dtype of statistics, parameters and losses. */
+CR_INLINE cr_dtype norm_computed(const cr_tensor *x)
+{
+    return x->dtype == CR_F64 ? CR_F64 : CR_F32;
+}
 
 struct norm_kernels {
     /* Channels [begin, end), in training; `columns` for an inner of 1, in training or not. */

@@ -18,6 +18,7 @@
 #include "cresset/ops.h"
 #include "cresset/optim.h"
 #include "cresset/print.h"
+#include "cresset/profile.h"
 #include "cresset/random.h"
 #include "cresset/safetensors.h"
 #include "cresset/sequence_layers.h"

@@ -157,8 +157,12 @@ static cr_status accumulate(cr_tensor **slot, cr_tensor *grad)
         *slot = cr_retain(grad);
         return CR_OK;
     }
-    if (!cr_grad_enabled() && is_sole_owner(*slot))
-        return cr_add_(*slot, grad, 1.0);
+    if (!cr_grad_enabled() && is_sole_owner(*slot)) {
+        cr_profile_range range = cr_profile_begin("adding gradients");
+        cr_status status = cr_add_(*slot, grad, 1.0);
+        cr_profile_end(range);
+        return status;
+    }
     cr_tensor *sum = cr_retain(cr_add(*slot, grad));
     if (!sum)
         return cr_error_status();
@@ -176,6 +180,7 @@ static cr_status accumulate_leaf(cr_tensor *leaf, cr_tensor *grad)
     if (!own)
         return cr_error_status();
     leaf->grad = cr_retain(own);
+    cr_memory_tag(own, CR_MEMORY_GRADIENT);
     return CR_OK;
 }
 
@@ -405,6 +410,19 @@ static cr_status run_node(struct walk *walk, struct node *node, cr_tensor **grad
     return status;
 }
 
+/* The same, told to the profiler: under the name of the op and in the layer of its forward run. */
+static cr_status run_profiled(struct walk *walk, struct node *node, cr_tensor **grads)
+{
+    if (!profile_mode())
+        return run_node(walk, node, grads);
+    const char *layer = profile_set_layer(node->layer);
+    uint32_t profiled = profile_push(PROFILE_NODE, node->op->name);
+    cr_status status = run_node(walk, node, grads);
+    profile_pop(profiled);
+    profile_set_layer(layer);
+    return status;
+}
+
 static cr_status run_nodes(struct walk *walk)
 {
     for (size_t i = 0; i < walk->count; i++) {
@@ -413,8 +431,8 @@ static cr_status run_nodes(struct walk *walk)
         bool any = false;
         for (int output = 0; output < node->output_count; output++)
             any = any || grads[output];
-        if (any &&
-            (settle_outputs(walk, node, grads) != CR_OK || run_node(walk, node, grads) != CR_OK))
+        if (any && (settle_outputs(walk, node, grads) != CR_OK ||
+                    run_profiled(walk, node, grads) != CR_OK))
             return cr_error_status();
         if (pass_edges(walk, node) != CR_OK)
             return cr_error_status();
@@ -495,8 +513,10 @@ static cr_status backward_run(struct walk *walk)
 cr_status cr_backward_with(cr_backward_args args)
 {
     struct walk walk = { .args = &args };
+    uint32_t profiled = profile_mode() ? profile_push(PROFILE_PHASE, "backward") : 0;
     cr_status status = backward_run(&walk);
     walk_free(&walk);
+    profile_pop(profiled);
     return status;
 }
 

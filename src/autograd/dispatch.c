@@ -8,6 +8,7 @@
 #include "autograd/graph.h"
 #include "cresset/pointwise.h"
 #include "kernels/elementwise/elementwise.h"
+#include "profile/profile.h"
 
 #define MAX_ATTRIBUTE_BYTES 1024
 
@@ -165,6 +166,8 @@ static cr_status run_kernel(struct invocation *run, cr_call *call, cr_tensor **r
         call->workspace = cr_buffer_alloc(call->workspace_size);
         if (!call->workspace)
             return cr_error_status();
+        if (profile_mode())
+            memory_trace_tag(call->workspace, CR_MEMORY_WORKSPACE);
     }
     op->forward[run->device](call);
     if (call->workspace)
@@ -191,6 +194,8 @@ static cr_status run_compute(struct invocation *run)
         if (ready != few)
             cr_free(ready);
     }
+    if (status == CR_OK && profile_mode())
+        profile_note_op(&call);
     if (status == CR_OK && observation.observer)
         observation.observer(&call, observation.context);
     return status;
@@ -313,10 +318,13 @@ cr_status cr_apply_all(const cr_op *op, cr_inputs inputs, const void *attributes
                       .input_count = inputs.count },
     };
     cr_frame frame = cr_frame_begin();
+    uint32_t profiled = profile_mode() && !op->compose ? profile_push(PROFILE_OP, op->name) : 0;
     cr_status status = run_in_frame(&run);
     if (status == CR_OK)
         memcpy(outputs, run.outputs, sizeof run.outputs);
     cr_frame_end_with_all(frame, outputs, CR_MAX_OUTPUTS);
+    if (CR_UNLIKELY(profiled))
+        profile_pop(profiled);
     if (status == CR_OK && cr_failed()) {
         memset(outputs, 0, CR_MAX_OUTPUTS * sizeof *outputs);
         status = cr_error_status();

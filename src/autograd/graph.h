@@ -4,6 +4,7 @@
 
 #include "cresset/autograd.h"
 #include "cresset/op.h"
+#include "profile/profile.h"
 #include "tensor/tensor.h"
 
 struct node;
@@ -41,6 +42,7 @@ struct node {
     struct saved *saved_inputs; /* input_count */
     cr_tensor_spec *input_specs;
     void *attributes;
+    const char *layer; /* that it was made in, for the profiler; NULL while there is none */
     struct saved saved_outputs[CR_MAX_OUTPUTS];
     cr_tensor_spec output_specs[CR_MAX_OUTPUTS];
     cr_tensor *watched[CR_MAX_OUTPUTS]; /* outputs that keep their gradient; not owned */

@@ -30,6 +30,17 @@ static void edge_set(struct edge *edge, cr_tensor *input)
     }
 }
 
+/* Keeps a tensor, whose reference is taken over. */
+static void saved_set(struct saved *saved, cr_tensor *tensor)
+{
+    saved->tensor = tensor;
+    if (!tensor)
+        return;
+    saved->version = tensor_version(tensor);
+    if (profile_mode() && tensor->storage)
+        memory_trace_keep(tensor->storage->data, 1);
+}
+
 struct node *node_new(const cr_op *op, const void *attributes, cr_tensor *const *inputs,
                       int input_count, int output_count)
 {
@@ -44,6 +55,7 @@ struct node *node_new(const cr_op *op, const void *attributes, cr_tensor *const 
     struct node *node = (struct node *)(void *)block;
     atomic_init(&node->references, 1);
     node->op = op;
+    node->layer = profile_mode() ? profile_layer() : NULL;
     node->sequence = atomic_fetch_add_explicit(&next_sequence, 1, memory_order_relaxed);
     node->input_count = input_count;
     node->output_count = output_count;
@@ -59,8 +71,7 @@ struct node *node_new(const cr_op *op, const void *attributes, cr_tensor *const 
         node->input_specs[i] = spec_of(inputs[i]);
         edge_set(&node->edges[i], inputs[i]);
         if (i < 64 && (op->save_inputs >> i & 1)) {
-            node->saved_inputs[i].tensor = cr_retain(inputs[i]);
-            node->saved_inputs[i].version = tensor_version(inputs[i]);
+            saved_set(&node->saved_inputs[i], cr_retain(inputs[i]));
         }
     }
     return node;
@@ -73,8 +84,7 @@ cr_status node_adopt_outputs(struct node *node, cr_tensor *const *outputs)
         node->output_specs[i] = spec_of(output);
         if (node->op->save_outputs >> i & 1) {
             /* An alias outside the graph: the output itself owns the node. */
-            node->saved_outputs[i].tensor = tensor_alias_owned(output);
-            node->saved_outputs[i].version = tensor_version(output);
+            saved_set(&node->saved_outputs[i], tensor_alias_owned(output));
             if (!node->saved_outputs[i].tensor)
                 return CR_ERROR_MEMORY;
         }
@@ -92,6 +102,8 @@ static bool saved_release(struct saved *saved)
 {
     cr_tensor *tensor = saved->tensor;
     saved->tensor = NULL;
+    if (profile_mode() && tensor && tensor->storage)
+        memory_trace_keep(tensor->storage->data, -1);
     cr_release(tensor);
     return tensor != NULL;
 }

@@ -12,6 +12,7 @@
 #include "base/base.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -51,6 +52,11 @@ typedef struct block {
 typedef struct small_buffer {
     struct small_buffer *next;
 } small_buffer;
+
+/* Told, with the lock held, of each buffer that is handed out and, before it comes back, of its
+ * return; NULL while nobody is. Only the trace of memory (src/profile) sets it, and declares it for
+ * itself, as it is no part of what base offers. It must not ask for buffers. */
+_Atomic(void (*)(const void *buffer, size_t size, bool is_new, size_t cached)) buffers_watcher;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static cr_memory_stats stats;
@@ -322,6 +328,14 @@ static void give(void *buffer, size_t size)
         large_free((block *)buffer - 1);
 }
 
+CR_INLINE void tell_watcher(const void *buffer, size_t size, bool is_new)
+{
+    void (*watcher)(const void *, size_t, bool, size_t) =
+        atomic_load_explicit(&buffers_watcher, memory_order_relaxed);
+    if (CR_UNLIKELY(watcher != NULL))
+        watcher(buffer, size, is_new, stats.cached);
+}
+
 void *cr_buffer_alloc(size_t size)
 {
     /* Half the address space leaves room for every rounding up. */
@@ -333,6 +347,7 @@ void *cr_buffer_alloc(size_t size)
     if (buffer) {
         stats.in_use += size;
         stats.peak = CR_MAX(stats.peak, stats.in_use);
+        tell_watcher(buffer, size, true);
     }
     pthread_mutex_unlock(&lock);
     return CR_LIKELY(buffer != NULL) ? buffer : base_memory_exhausted(size);
@@ -343,6 +358,7 @@ void cr_buffer_free(void *buffer, size_t size)
     if (!buffer)
         return;
     pthread_mutex_lock(&lock);
+    tell_watcher(buffer, size, false);
     stats.in_use -= size;
     give(buffer, size);
     pthread_mutex_unlock(&lock);

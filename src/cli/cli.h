@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "cresset/error.h"
+#include "cresset/profile.h"
 #include "cresset/report.h"
 #include "cresset/tensorboard.h"
 #include "cresset/text.h"
@@ -106,6 +107,23 @@ typedef struct cli_option {
 #define PRECISION_OPTION(record, field, group)                                                     \
     { "precision", 'p', group, CHOICE(record, field, precision_words), "WORD", "f32",              \
       "what products and convolutions are computed in; sums, norms and losses stay in f32" }
+/* clang-format on */
+
+/* What is profiled, for a record that holds a profile_options. */
+typedef struct profile_options {
+    bool on;
+    int64_t steps;
+    const char *trace;
+} profile_options;
+
+/* clang-format off */
+#define PROFILE_OPTIONS(record, field, group)                                                      \
+    { "profile", 0, group, FLAG(record, field.on), NULL, NULL,                                     \
+      "time each operation: print a table at the end and write a trace" },                         \
+    { "profile-steps", 0, group, INTEGER(record, field.steps, 1, 1000000), "N", "10",              \
+      "steps (batches) to profile, after one to warm up" },                                        \
+    { "profile-trace", 0, group, FILE_PATH(record, field.trace), "FILE", NULL,                     \
+      "where the trace goes, for chrome://tracing and Perfetto [trace.json]" }
 /* clang-format on */
 
 /* --- Commands ------------------------------------------------------------------------------- */
@@ -355,6 +373,20 @@ cr_report_mistake *mistakes_of(const cr_evaluation *evaluation, cr_dataset *set,
                                int64_t *count);
 void free_mistakes(cr_report_mistake *mistakes, int64_t count);
 
+/* --- Profiles (profiling.c) ------------------------------------------------------------------ */
+
+/* Begins to profile if it was asked for, after some steps to warm up; false with an error set. */
+bool profiling_begin(const profile_options *options, int64_t warm_up);
+
+/* Ends it: writes the trace (by default trace.json in the folder, NULL: the current one) and prints
+ * the tables on a stream, or gives them as JSON where `json` is not NULL (NULL in it where nothing
+ * was asked for). False with an error set. */
+bool profiling_end(const profile_options *options, const char *folder, FILE *stream, json_t **json);
+
+/* What memory held at its fullest, while `what` ran. */
+void print_memory(const char *what, const cr_memory_report *report);
+json_t *memory_to_json(const cr_memory_report *report);
+
 /* --- Runs (run_folder.c, training.c, run_report.c) ------------------------------------------ */
 
 /* Makes parent/name-001, or the next number that is free; its path, to be freed with cr_free. */
@@ -408,6 +440,7 @@ typedef struct run_outcome {
     uint64_t seed;
     cr_dtype precision;
     bool report, quiet, json;
+    json_t *profile; /* for the JSON result; NULL for none. Taken over by finish_run */
 } run_outcome;
 
 /* Evaluates, writes the report, says the result; the exit status. */

@@ -17,7 +17,8 @@ typedef struct bench_settings {
     number_list input;
     int64_t batch_size, repeat, threads;
     const char *mode, *optimizer, *precision;
-    bool json;
+    bool memory, json;
+    profile_options profile;
 } bench_settings;
 
 static const char *const mode_names[] = { "both", "train", "infer" };
@@ -48,6 +49,9 @@ static const cli_option options[] = {
       "how many times each work is timed" },
     { "threads", 't', "Measurement", INTEGER(bench_settings, threads, 0, 1024), "N", "0",
       "threads to compute with; 0 is the default of cresset info" },
+    { "memory", 0, "Measurement", FLAG(bench_settings, memory), NULL, NULL,
+      "show what memory held at its fullest: what is kept, by which operation and layer" },
+    PROFILE_OPTIONS(bench_settings, profile, "Measurement"),
     { "json", 0, "Output", FLAG(bench_settings, json), NULL, NULL, "answer in JSON" },
 };
 
@@ -69,7 +73,8 @@ typedef struct workload {
 
 typedef struct timing {
     double median, fastest, slowest;
-    int64_t memory; /* bytes of tensors at the highest */
+    int64_t memory;        /* bytes of tensors at the highest */
+    cr_memory_report held; /* with --memory */
 } timing;
 
 static bool prepare(workload *work, const cr_architecture *architecture,
@@ -85,6 +90,8 @@ static bool prepare(workload *work, const cr_architecture *architecture,
     work->model = cr_model_new(.seed = 1);
     work->images = cr_retain(cr_randn(shape));
     work->labels = cr_retain(cr_randint(0, classes, CR_SHAPE(settings->batch_size)));
+    cr_memory_tag(work->images, CR_MEMORY_INPUT);
+    cr_memory_tag(work->labels, CR_MEMORY_INPUT);
     if (cr_failed() || cr_model_build(work->model, cr_run_architecture, &work->bound, shape, CR_F32,
                                       NULL) != CR_OK)
         return false;
@@ -124,15 +131,18 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Times `repeat` runs of a work after a few that are not counted. False with an error set. */
-static bool measure(workload *work, bool training, int64_t repeat, timing *result)
+/* Times runs of a work after a few that are not counted. False with an error set. */
+static bool measure(workload *work, bool training, const bench_settings *settings, timing *result)
 {
+    int64_t repeat = settings->repeat;
     double *seconds = cr_alloc_zeroed((size_t)repeat, sizeof *seconds);
     if (!seconds)
         return false;
     cr_model_train(work->model, training);
     cr_set_grad_enabled(training);
     cr_memory_reset_peak();
+    if (settings->memory)
+        cr_memory_trace_reset();
     for (int64_t i = -WARM_UP_RUNS; i < repeat && !cr_failed(); i++) {
         cr_frame frame = cr_frame_begin();
         double began = cr_clock_seconds();
@@ -143,12 +153,16 @@ static bool measure(workload *work, bool training, int64_t repeat, timing *resul
         cr_frame_end(frame);
         if (i >= 0)
             seconds[i] = cr_clock_seconds() - began;
+        cr_profile_step();
     }
     qsort(seconds, (size_t)repeat, sizeof *seconds, by_value);
-    *result = (timing){ (seconds[(repeat - 1) / 2] + seconds[repeat / 2]) / 2, seconds[0],
-                        seconds[repeat - 1], (int64_t)cr_memory_get_stats().peak };
+    *result = (timing){ (seconds[(repeat - 1) / 2] + seconds[repeat / 2]) / 2,
+                        seconds[0],
+                        seconds[repeat - 1],
+                        (int64_t)cr_memory_get_stats().peak,
+                        { 0 } };
     cr_free(seconds);
-    return !cr_failed();
+    return !cr_failed() && (!settings->memory || cr_memory_trace_report(&result->held) == CR_OK);
 }
 
 static json_t *timing_to_json(const char *mode, const timing *result, int64_t batch)
@@ -170,7 +184,8 @@ static void add_timing(cli_table *table, const char *what, const timing *result,
     table_cell(table, "%s", format_bytes(number, (double)result->memory));
 }
 
-static int report_timings(const arguments *args, const workload *work, const timing *results)
+static int report_timings(const arguments *args, const workload *work, const timing *results,
+                          json_t *profile)
 {
     const bench_settings *settings = args->settings;
     bool wanted[] = { settings->mode != mode_names[2], settings->mode != mode_names[1] };
@@ -188,16 +203,21 @@ static int report_timings(const arguments *args, const workload *work, const tim
         if (!wanted[i])
             continue;
         add_timing(&table, words[i], &results[i], settings->batch_size);
-        json_array_append_new(rows, timing_to_json(modes[i], &results[i], settings->batch_size));
+        json_t *row = timing_to_json(modes[i], &results[i], settings->batch_size);
+        if (settings->memory)
+            json_object_set_new(row, "memory", memory_to_json(&results[i].held));
+        json_array_append_new(rows, row);
     }
     if (settings->json) {
         table_free(&table);
-        return print_json(args->command,
-                          json_pack("{s:s, s:I, s:i, s:s, s:s, s:I, s:o}", "model", name,
-                                    "batch_size", (json_int_t)settings->batch_size, "threads",
-                                    cr_num_threads(), "isa", cr_isa_name(cr_cpu_isa()), "precision",
-                                    settings->precision, "process_peak_bytes",
-                                    (json_int_t)cr_process_memory_peak(), "timings", rows));
+        json_t *answer =
+            json_pack("{s:s, s:I, s:i, s:s, s:s, s:I, s:o}", "model", name, "batch_size",
+                      (json_int_t)settings->batch_size, "threads", cr_num_threads(), "isa",
+                      cr_isa_name(cr_cpu_isa()), "precision", settings->precision,
+                      "process_peak_bytes", (json_int_t)cr_process_memory_peak(), "timings", rows);
+        if (profile)
+            json_object_set(answer, "profile", profile);
+        return print_json(args->command, answer);
     }
     json_decref(rows);
     const char *caveat = precision_caveat(precision_dtype(settings->precision));
@@ -208,6 +228,9 @@ static int report_timings(const arguments *args, const workload *work, const tim
         printf("%s is %s\n", settings->precision, caveat);
     printf("\n");
     table_print(&table, stdout);
+    for (int i = 0; i < COUNT_OF(modes) && settings->memory; i++)
+        if (wanted[i])
+            print_memory(i == 0 ? "a training step" : "inference", &results[i].held);
     printf("\nmemory of the process at its highest: %s\n",
            format_bytes(memory, (double)cr_process_memory_peak()));
     return STATUS_DONE;
@@ -227,12 +250,31 @@ static int run(const arguments *args)
         return usage_error(args->command, "--input must be three numbers such as 3x224x224");
     cr_set_num_threads((int)settings->threads);
     cr_set_autocast(precision_dtype(settings->precision));
-    bool good = prepare(&work, architecture, settings);
-    if (good && settings->mode != mode_names[2])
-        good = measure(&work, true, settings->repeat, &results[0]);
-    if (good && settings->mode != mode_names[1])
-        good = measure(&work, false, settings->repeat, &results[1]);
-    int status = good ? report_timings(args, &work, results) : library_failure(args->command);
+    bool trains = settings->mode != mode_names[2], infers = settings->mode != mode_names[1];
+    bool good = !settings->memory || cr_memory_trace_start() == CR_OK;
+    json_t *profile = NULL;
+    good = good && prepare(&work, architecture, settings) &&
+           profiling_begin(&settings->profile, WARM_UP_RUNS);
+    if (good && trains)
+        good = measure(&work, true, settings, &results[0]);
+    cr_profile_pause(trains); /* one work is profiled */
+    if (good && infers) {     /* which needs neither gradients nor the state of the optimiser */
+        cr_model_zero_grad(work.model);
+        cr_optim_free(work.optimizer);
+        work.optimizer = NULL;
+    }
+    if (good && infers)
+        good = measure(&work, false, settings, &results[1]);
+    if (good && settings->json)
+        good = profiling_end(&settings->profile, NULL, stdout, &profile);
+    int status =
+        good ? report_timings(args, &work, results, profile) : library_failure(args->command);
+    if (good && !settings->json && !profiling_end(&settings->profile, NULL, stdout, NULL))
+        status = library_failure(args->command);
+    json_decref(profile);
+    for (int i = 0; i < COUNT_OF(results); i++)
+        cr_memory_report_free(&results[i].held);
+    cr_memory_trace_stop();
     release(&work);
     return status;
 }

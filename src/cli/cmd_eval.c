@@ -14,6 +14,7 @@ typedef struct eval_settings {
     const char *data, *split, *report, *precision;
     int64_t batch_size, workers, threads;
     bool json;
+    profile_options profile;
 } eval_settings;
 
 static const char *const split_names[] = { "test", "train" };
@@ -38,6 +39,7 @@ static const cli_option eval_options[] = {
     PRECISION_OPTION(eval_settings, precision, "Work"),
     { "report", 'r', "Output", FOLDER_PATH(eval_settings, report), "DIR", NULL,
       "also write report.html and the confusion matrix as a picture to this folder" },
+    PROFILE_OPTIONS(eval_settings, profile, "Output"),
     { "json", 0, "Output", FLAG(eval_settings, json), NULL, NULL, "answer in JSON" },
 };
 
@@ -57,6 +59,7 @@ typedef struct subject {
     cr_dataset *set;
     cr_evaluation evaluation;
     int64_t *confusion;
+    json_t *profile; /* with --json; NULL for none */
 } subject;
 
 /* --- Text ----------------------------------------------------------------------------------- */
@@ -156,6 +159,8 @@ static int print_as_json(const subject *s)
                                "samples", (json_int_t)s->evaluation.count, "loss",
                                json_finite(s->evaluation.loss), "seconds", s->evaluation.seconds);
     json_object_update(answer, scores);
+    if (s->profile)
+        json_object_set(answer, "profile", s->profile);
     json_decref(scores);
     return print_json(s->args->command, answer);
 }
@@ -207,9 +212,14 @@ static bool evaluate(subject *s)
     if (!s->data)
         return false;
     s->set = open_data(s->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST);
-    if (!s->set || !evaluate_set(s->classifier, s->set, settings->batch_size, settings->workers,
-                                 settings->json, &s->evaluation))
+    if (!s->set)
         return false;
+    int64_t warm_up = cr_dataset_size(s->set) > settings->batch_size;
+    if (!profiling_begin(&settings->profile, warm_up) ||
+        !evaluate_set(s->classifier, s->set, settings->batch_size, settings->workers,
+                      settings->json, &s->evaluation))
+        return false;
+    cr_profile_pause(true);
     s->confusion = confusion_of(&s->evaluation);
     return s->confusion && (!settings->report || write_page(s, settings->report));
 }
@@ -222,10 +232,15 @@ static int run(const arguments *args)
     cr_set_num_threads((int)settings->threads);
     cr_set_autocast(precision_dtype(settings->precision));
     interrupt_watch();
-    if (!evaluate(&s))
+    bool good = evaluate(&s) &&
+                (!settings->json || profiling_end(&settings->profile, NULL, stdout, &s.profile));
+    if (!good)
         status = library_failure(args->command);
     else
         status = settings->json ? print_as_json(&s) : print_text(&s);
+    if (good && !settings->json && !profiling_end(&settings->profile, NULL, stdout, NULL))
+        status = library_failure(args->command);
+    json_decref(s.profile);
     cr_free(s.confusion);
     cr_evaluation_free(&s.evaluation);
     cr_dataset_free(s.set);

@@ -9,15 +9,18 @@
 #include "cresset/thread.h"
 
 typedef struct info_settings {
-    bool json;
+    bool peak, json;
 } info_settings;
 
 static const cli_option options[] = {
+    { "peak", 0, "Output", FLAG(info_settings, peak), NULL, NULL,
+      "also measure the peak of arithmetic and memory, which takes a tenth of a second" },
     { "json", 0, "Output", FLAG(info_settings, json), NULL, NULL, "answer in JSON" },
 };
 
 static const cli_example examples[] = {
     { "cresset info", "Which instruction set and how many threads are in use:" },
+    { "cresset info --peak", "What --profile compares with:" },
     { "CRESSET_ISA=avx2 cresset info --json", "The same for a program, under a weaker set:" },
 };
 
@@ -49,7 +52,7 @@ static json_t *isa_list(void)
     return list;
 }
 
-static int print_as_json(const cli_command *command)
+static int print_as_json(const cli_command *command, const cr_machine_peak *peak)
 {
     struct utsname system;
     uname(&system);
@@ -62,11 +65,15 @@ static int print_as_json(const cli_command *command)
                   "processors", (int)sysconf(_SC_NPROCESSORS_ONLN), "cache_bytes", caches);
     json_t *memory = json_pack("{s:I, s:I}", "total_bytes", (json_int_t)memory_total(),
                                "available_bytes", (json_int_t)memory_available());
-    return print_json(command,
-                      json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:o}", "version", cr_version(),
-                                "build", cr_build_description(), "system", system.sysname,
-                                "release", system.release, "machine", system.machine, "threads",
-                                cr_num_threads(), "cpu", cpu, "memory", memory));
+    json_t *answer = json_pack("{s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:o}", "version", cr_version(),
+                               "build", cr_build_description(), "system", system.sysname, "release",
+                               system.release, "machine", system.machine, "threads",
+                               cr_num_threads(), "cpu", cpu, "memory", memory);
+    if (peak)
+        json_object_set_new(answer, "peak",
+                            json_pack("{s:f, s:f}", "gflops", peak->flops / 1e9,
+                                      "gigabytes_per_second", peak->bytes_per_second / 1e9));
+    return print_json(command, answer);
 }
 
 static void print_caches(void)
@@ -91,8 +98,11 @@ static void print_features(void)
 static int run(const arguments *args)
 {
     const info_settings *settings = args->settings;
+    cr_machine_peak peak = { 0 };
+    if (settings->peak)
+        peak = cr_measure_peak();
     if (settings->json)
-        return print_as_json(args->command);
+        return print_as_json(args->command, settings->peak ? &peak : NULL);
     struct utsname system;
     char total[NUMBER_SIZE], available[NUMBER_SIZE];
     uname(&system);
@@ -108,6 +118,10 @@ static int run(const arguments *args)
     printf("%-14s%s, of which %s available\n", "memory",
            format_bytes(total, (double)memory_total()),
            format_bytes(available, (double)memory_available()));
+    if (settings->peak)
+        printf("%-14s%.0f GFLOP/s in float32, %.1f GB/s of memory, on %d thread%s\n", "peak",
+               peak.flops / 1e9, peak.bytes_per_second / 1e9, peak.threads,
+               peak.threads == 1 ? "" : "s");
     return STATUS_DONE;
 }
 

@@ -16,6 +16,7 @@ typedef struct predict_settings {
     const char *data, *split, *format, *output, *precision;
     int64_t top, threads;
     bool show, json;
+    profile_options profile;
 } predict_settings;
 
 static const char *const format_names[] = { "text", "json", "npy" };
@@ -41,6 +42,7 @@ static const cli_option predict_options[] = {
       "how to answer; npy is an array (inputs, classes) of probabilities" },
     { "output", 'o', "Output", FILE_PATH(predict_settings, output), "FILE", NULL,
       "where the array of --format npy goes" },
+    PROFILE_OPTIONS(predict_settings, profile, "Output"),
     { "json", 0, "Output", FLAG(predict_settings, json), NULL, NULL, "the same as --format json" },
 };
 
@@ -193,16 +195,20 @@ static bool predict_batch(prediction *p, int64_t first)
 
 static bool predict(prediction *p)
 {
+    const predict_settings *settings = p->args->settings;
     p->probabilities =
         cr_alloc_array((size_t)p->count, (size_t)p->classifier->class_count * sizeof(float));
     bool good = p->probabilities != NULL;
     cr_model_train(p->classifier->model, false);
     cr_set_grad_enabled(false);
+    good = good && profiling_begin(&settings->profile, p->count > BATCH);
     for (int64_t first = 0; good && first < p->count; first += BATCH) {
         cr_frame frame = cr_frame_begin();
         good = predict_batch(p, first);
         cr_frame_end(frame);
+        cr_profile_step();
     }
+    cr_profile_pause(true);
     return good;
 }
 
@@ -245,6 +251,7 @@ static json_t *ranks_to_json(const prediction *p, int64_t which, int64_t top)
 
 static int print_as_json(const prediction *p, int64_t top)
 {
+    const predict_settings *settings = p->args->settings;
     json_t *answers = json_array();
     for (int64_t i = 0; i < p->count; i++) {
         const input *one = &p->inputs[i];
@@ -256,6 +263,13 @@ static int print_as_json(const prediction *p, int64_t top)
         json_object_set_new(answer, "predictions", ranks_to_json(p, i, top));
         json_array_append_new(answers, answer);
     }
+    json_t *profile;
+    if (!profiling_end(&settings->profile, NULL, stdout, &profile)) {
+        json_decref(answers);
+        return library_failure(p->args->command);
+    }
+    if (profile)
+        answers = json_pack("{s:o, s:o}", "answers", answers, "profile", profile);
     return print_json(p->args->command, answers);
 }
 
@@ -347,17 +361,22 @@ static int save_array(const prediction *p, const char *path)
 static int answer(const prediction *p)
 {
     const predict_settings *settings = p->args->settings;
-    if (settings->format == format_names[2])
-        return save_array(p, settings->output);
+    int status = STATUS_DONE;
     if (settings->json || settings->format == format_names[1])
         return print_as_json(p, settings->top);
-    if (settings->show && !show_inputs(p))
+    if (settings->format == format_names[2]) {
+        status = save_array(p, settings->output);
+    } else {
+        if (settings->show && !show_inputs(p))
+            return library_failure(p->args->command);
+        print_table(p, settings->top);
+        const char *caveat = precision_caveat(precision_dtype(settings->precision));
+        if (caveat)
+            printf("\n%s is %s\n", settings->precision, caveat);
+    }
+    if (status == STATUS_DONE && !profiling_end(&settings->profile, NULL, stdout, NULL))
         return library_failure(p->args->command);
-    print_table(p, settings->top);
-    const char *caveat = precision_caveat(precision_dtype(settings->precision));
-    if (caveat)
-        printf("\n%s is %s\n", settings->precision, caveat);
-    return STATUS_DONE;
+    return status;
 }
 
 static int run(const arguments *args)

@@ -32,6 +32,7 @@ typedef struct train_options {
     const char *out, *name, *resume;
     double save_seconds;
     bool report, events, dry_run, quiet, json;
+    profile_options profile;
 } train_options;
 
 static const char *schedule_words(int index)
@@ -148,6 +149,7 @@ static const cli_option options[] = {
       "write no events for TensorBoard" },
     { "dry-run", 0, RUN, FLAG(train_options, dry_run), NULL, NULL,
       "check everything, say what would be done, and end" },
+    PROFILE_OPTIONS(train_options, profile, RUN),
     { "quiet", 'q', RUN, FLAG(train_options, quiet), NULL, NULL, "print errors only" },
     { "json", 0, RUN, FLAG(train_options, json), NULL, NULL,
       "print nothing but the result, in JSON" },
@@ -164,8 +166,10 @@ static const cli_example examples[] = {
 };
 
 /* Settings that do not change what a resumed run computes. */
-static const char *const free_on_resume[] = { "resume", "threads", "workers", "report",
-                                              "events", "quiet",   "json",    "save-seconds" };
+static const char *const free_on_resume[] = { "resume",        "threads",      "workers",
+                                              "report",        "events",       "quiet",
+                                              "json",          "save-seconds", "profile",
+                                              "profile-steps", "profile-trace" };
 
 /* What a run needs, and what it leaves behind. */
 typedef struct session {
@@ -319,7 +323,8 @@ static void tear_down(session *s)
  * --config they start the same run anew. NULL if out of memory. */
 static char *lasting_arguments(const session *s)
 {
-    static const char *const passing[] = { "resume", "out", "dry-run", "quiet", "json" };
+    static const char *const passing[] = { "resume", "out",     "dry-run",       "quiet",
+                                           "json",   "profile", "profile-steps", "profile-trace" };
     json_t *object = arguments_to_json(s->args);
     for (int i = 0; i < COUNT_OF(passing); i++)
         json_object_del(object, passing[i]);
@@ -339,7 +344,7 @@ static cr_status train(session *s, training_view *view, cr_train_result *result)
         .save_seconds = chosen->save_seconds > 0 ? chosen->save_seconds : -1,
     };
     cr_status status = CR_ERROR_IO;
-    if (training_view_connect(view, &run, chosen->events))
+    if (training_view_connect(view, &run, chosen->events) && profiling_begin(&chosen->profile, 1))
         status =
             cr_train(s->classifier, s->data.train, s->data.validation, s->settings, run, result);
     training_view_end(view);
@@ -370,8 +375,12 @@ static int run_session(session *s)
     if (chosen->dry_run)
         return STATUS_DONE;
     int status = STATUS_DONE;
+    json_t *profile = NULL;
     if (train(s, &view, &result) != CR_OK) {
         status = stopped(s);
+    } else if (!profiling_end(&chosen->profile, s->folder, stdout,
+                              chosen->json ? &profile : NULL)) {
+        status = library_failure(s->args->command);
     } else {
         run_outcome outcome = { .args = s->args,
                                 .folder = s->folder,
@@ -381,7 +390,8 @@ static int run_session(session *s)
                                 .precision = s->settings.autocast,
                                 .report = chosen->report,
                                 .quiet = chosen->quiet,
-                                .json = chosen->json };
+                                .json = chosen->json,
+                                .profile = profile };
         status = finish_run(&outcome);
     }
     cr_train_result_free(&result);

@@ -9,6 +9,7 @@ static bool on_batch(int64_t done, int64_t all, void *context)
 {
     progress *bar = context;
     (void)all;
+    cr_profile_step();
     if (bar)
         progress_update(bar, done, "");
     return interrupted();

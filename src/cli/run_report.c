@@ -185,17 +185,17 @@ static json_t *epochs_to_json(const cr_train_result *result)
 static int print_outcome_json(const findings *f, const run_outcome *outcome)
 {
     const cr_train_result *result = outcome->result;
-    return print_json(outcome->args->command,
-                      json_pack("{s:s, s:s, s:s, s:I, s:I, s:b, s:f, s:I, s:o, s:o, s:I, s:o}",
-                                "run", outcome->folder, "model",
-                                f->classifier->bound.architecture->name, "precision",
-                                precision_word(outcome->precision), "best_epoch",
-                                (json_int_t)result->best_epoch, "steps", (json_int_t)result->steps,
-                                "stopped_early", result->stopped_early, "seconds", result->seconds,
-                                "peak_memory_bytes", (json_int_t)cr_process_memory_peak(),
-                                "test_accuracy", json_finite(f->evaluation.accuracy), "test_loss",
-                                json_finite(f->evaluation.loss), "test_samples",
-                                (json_int_t)f->evaluation.count, "epochs", epochs_to_json(result)));
+    json_t *answer = json_pack(
+        "{s:s, s:s, s:s, s:I, s:I, s:b, s:f, s:I, s:o, s:o, s:I, s:o}", "run", outcome->folder,
+        "model", f->classifier->bound.architecture->name, "precision",
+        precision_word(outcome->precision), "best_epoch", (json_int_t)result->best_epoch, "steps",
+        (json_int_t)result->steps, "stopped_early", result->stopped_early, "seconds",
+        result->seconds, "peak_memory_bytes", (json_int_t)cr_process_memory_peak(), "test_accuracy",
+        json_finite(f->evaluation.accuracy), "test_loss", json_finite(f->evaluation.loss),
+        "test_samples", (json_int_t)f->evaluation.count, "epochs", epochs_to_json(result));
+    if (outcome->profile)
+        json_object_set(answer, "profile", outcome->profile);
+    return print_json(outcome->args->command, answer);
 }
 
 int finish_run(const run_outcome *outcome)
@@ -209,5 +209,6 @@ int finish_run(const run_outcome *outcome)
     else if (!outcome->quiet)
         print_outcome(&f, outcome);
     forget(&f);
+    json_decref(outcome->profile);
     return status;
 }

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "cresset/profile.h"
 #include "data/data.h"
 
 #define DEFAULT_PREFETCH 2
@@ -115,9 +116,12 @@ static cr_status make_batch(const cr_loader *loader, int64_t number, cr_batch *b
     batch->labels = cr_retain(cr_empty(CR_SHAPE(batch->size), .dtype = CR_I64));
     batch->indices = cr_retain(cr_empty(CR_SHAPE(batch->size), .dtype = CR_I64));
     cr_frame_end(frame);
+    cr_memory_tag(batch->samples, CR_MEMORY_INPUT);
     cr_status status = cr_error_status();
+    cr_profile_range range = cr_profile_begin("data: making a batch");
     if (status == CR_OK)
         status = fill_batch(loader, position, batch);
+    cr_profile_end(range);
     if (status != CR_OK)
         release_batch(batch);
     return status;
@@ -385,9 +389,8 @@ static cr_status take_from_slot(cr_loader *loader, cr_batch *batch)
     return status;
 }
 
-bool cr_loader_next(cr_loader *loader, cr_batch *batch)
+static bool next_batch(cr_loader *loader, cr_batch *batch)
 {
-    *batch = (cr_batch){ 0 };
     if (!loader || !loader->is_running || cr_failed())
         return false;
     if (loader->delivered >= loader->batches) {
@@ -411,6 +414,15 @@ bool cr_loader_next(cr_loader *loader, cr_batch *batch)
     if (cr_failed())
         *batch = (cr_batch){ 0 };
     return !cr_failed();
+}
+
+bool cr_loader_next(cr_loader *loader, cr_batch *batch)
+{
+    *batch = (cr_batch){ 0 };
+    cr_profile_range range = cr_profile_begin("data: waiting");
+    bool got = next_batch(loader, batch);
+    cr_profile_end(range);
+    return got;
 }
 
 cr_loader_state cr_loader_get_state(const cr_loader *loader)

@@ -1,5 +1,6 @@
 /* What surrounds each layer: its place in the tree, a frame, and the report to a summary. */
 #include "nn/nn.h"
+#include "profile/profile.h"
 
 CR_THREAD_LOCAL struct layer_observer *layer_observer;
 
@@ -9,6 +10,11 @@ struct layer layer_begin(cr_scope at, const char *name, const char *kind, cr_ten
     layer.frame = cr_frame_begin();
     if (layer_observer)
         layer.multiply_adds_before = layer_observer->multiply_adds(layer_observer->context);
+    if (profile_mode()) {
+        const char *dotted = profile_layer_name(cr_scope_name(layer.at));
+        layer.outer = profile_set_layer(dotted);
+        layer.profiled = profile_push(PROFILE_LAYER, dotted);
+    }
     return layer;
 }
 
@@ -18,5 +24,10 @@ cr_tensor *layer_end(struct layer layer, cr_tensor *output)
         layer_observer->ended(&layer, output, layer_observer->context);
     if (!output && layer.at.node)
         cr_error_prefix("%s", cr_scope_name(layer.at));
-    return cr_frame_end_with(layer.frame, output);
+    output = cr_frame_end_with(layer.frame, output);
+    if (CR_UNLIKELY(layer.profiled)) {
+        profile_pop(layer.profiled);
+        profile_set_layer(layer.outer);
+    }
+    return output;
 }

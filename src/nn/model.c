@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cresset/profile.h"
 #include "nn/nn.h"
 
 #define NAME_LIMIT 512
@@ -212,6 +213,7 @@ static struct entry *entry_make(cr_scope at, const char *local, cr_tensor *tenso
     entry->local = entry->name + lead;
     entry->tensor = cr_retain(tensor);
     entry->is_buffer = is_buffer;
+    cr_memory_tag(tensor, is_buffer ? CR_MEMORY_BUFFER : CR_MEMORY_PARAMETER);
     struct entry *_Atomic *end = &at.node->entries;
     while (*end)
         end = &(*end)->next;

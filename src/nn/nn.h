@@ -16,6 +16,8 @@ struct layer {
     const char *kind;
     cr_tensor *input;
     int64_t multiply_adds_before;
+    const char *outer; /* layer, for the profiler */
+    uint32_t profiled;
 };
 
 struct layer layer_begin(cr_scope at, const char *name, const char *kind, cr_tensor *input);

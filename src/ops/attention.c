@@ -285,6 +285,14 @@ static void flash_backward_forward(const cr_call *call)
     attention_run_backward(&job, call->workspace);
 }
 
+/* The scores again, and two products for the gradients of each side of both products. */
+static int64_t flash_backward_multiply_adds(const cr_call *call)
+{
+    cr_tensor *const *in = call->inputs;
+    int64_t depth = from_end(in[IN_KEY], 1), width = from_end(in[IN_VALUE], 1);
+    return tensor_numel(in[BACK_LOG_SUM]) * from_end(in[IN_KEY], 2) * (3 * depth + 2 * width);
+}
+
 static const cr_op flash_backward_op = {
     .name = "_scaled_dot_product_flash_attention_backward",
     .summary = "the gradients of attention",
@@ -298,6 +306,7 @@ static const cr_op flash_backward_op = {
     .infer = flash_backward_infer,
     .workspace = flash_backward_workspace,
     .forward = { [CR_CPU] = flash_backward_forward },
+    .multiply_adds = flash_backward_multiply_adds,
 };
 
 /* The weights by differentiable ops. A row without keys has none. */

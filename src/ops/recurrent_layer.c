@@ -253,6 +253,13 @@ static void loop_forward(const cr_call *call)
     recurrent_run_backward(&layer, &job, call->workspace);
 }
 
+/* The gradient of the state before each step. */
+static int64_t loop_multiply_adds(const cr_call *call)
+{
+    struct recurrent_layer layer = loop_layer(call);
+    return layer.batch * layer.steps * recurrent_gates(layer.cell) * layer.hidden * layer.hidden;
+}
+
 static const cr_op layer_backward_op = {
     .name = "_recurrent_layer_backward",
     .summary = "the gradients of a recurrent layer's gates and first states",
@@ -265,6 +272,7 @@ static const cr_op layer_backward_op = {
     .infer = loop_infer,
     .workspace = loop_workspace,
     .forward = { [CR_CPU] = loop_forward },
+    .multiply_adds = loop_multiply_adds,
 };
 
 /* ---- backward: the products ---- */
@@ -345,6 +353,17 @@ static void product_forward(const cr_call *call)
     recurrent_run_gradients(&layer, &job, call->workspace);
 }
 
+static int64_t product_multiply_adds(const cr_call *call)
+{
+    const struct product_attributes *attributes = call->attributes;
+    struct recurrent_layer layer = product_layer(call);
+    int64_t each = layer.batch * layer.steps * recurrent_gates(layer.cell) * layer.hidden;
+    int64_t columns = (attributes->needs_x ? layer.input : 0) +
+                      (attributes->needs_weight_ih ? layer.input : 0) +
+                      (attributes->needs_weight_hh ? layer.hidden : 0);
+    return each * columns;
+}
+
 static const cr_op layer_products_op = {
     .name = "_recurrent_layer_products_backward",
     .summary = "the gradients of a recurrent layer's inputs and weights",
@@ -357,6 +376,7 @@ static const cr_op layer_products_op = {
     .infer = product_infer,
     .workspace = product_workspace,
     .forward = { [CR_CPU] = product_forward },
+    .multiply_adds = product_multiply_adds,
 };
 
 /* ---- backward ---- */

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "cresset/profile.h"
 #include "optim/optim.h"
 
 #define PART_ELEMENTS 16384
@@ -279,6 +280,7 @@ static cr_status slot_prepare(const cr_optim *optim, struct slot *slot)
             slot->state[s] = like_weight(slot, value);
         if (plan.needed[s] && !slot->state[s])
             return cr_error_status();
+        cr_memory_tag(slot->state[s], CR_MEMORY_OPTIMIZER);
     }
     if (slot->counters)
         return CR_OK;
@@ -616,9 +618,11 @@ cr_status cr_optim_step(cr_optim *optim)
     if (!step.work)
         return CR_ERROR_MEMORY;
     cr_frame frame = cr_frame_begin();
+    cr_profile_range range = cr_profile_begin("optimizer step");
     bool was = cr_set_grad_enabled(false);
     cr_status status = step_run(optim, &step);
     cr_set_grad_enabled(was);
+    cr_profile_end(range);
     cr_frame_end(frame);
     cr_free(step.work);
     return status;

@@ -9,6 +9,7 @@
 #include "cresset/autograd.h"
 #include "cresset/memory.h"
 #include "cresset/ops.h"
+#include "cresset/profile.h"
 #include "cresset/system.h"
 #include "train/train_run.h"
 
@@ -199,6 +200,7 @@ static cr_status train_epoch(struct trainer *trainer)
     while (more) {
         if (run_step(trainer, &more) != CR_OK)
             return cr_error_status();
+        cr_profile_step();
         report_progress(trainer, begun, seen_before);
         if (trainer->run.should_stop && trainer->run.should_stop(trainer->run.context))
             return interrupt(trainer);
@@ -297,8 +299,12 @@ static cr_status end_epoch(struct trainer *trainer)
                              .train_loss = state->loss_sum / seen,
                              .train_accuracy = (double)state->correct / seen,
                              .lr = cr_optim_lr(trainer->optim) };
-    if (judge_epoch(trainer, &epoch) != CR_OK)
-        return cr_error_status();
+    /* A profile is of the steps of training. */
+    bool was_paused = cr_profile_pause(true);
+    cr_status status = judge_epoch(trainer, &epoch);
+    cr_profile_pause(was_paused);
+    if (status != CR_OK)
+        return status;
     epoch.seconds = trainer_seconds(trainer);
     epoch.memory = cr_process_memory_peak();
     if (result_append(trainer->result, epoch) != CR_OK)

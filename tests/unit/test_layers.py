@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import sys
 
-ORDER = ("base tensor kernels autograd ops nn optim io data text models metrics graph train track "
-         "plot serve dist cli").split()
+ORDER = ("base tensor kernels profile autograd ops nn optim io data text models metrics graph "
+         "train track plot serve dist cli").split()
 PUBLIC_ONLY = {"models", "train", "track", "plot", "serve", "cli"}
 HOMES = {r"mpi\.h": "src/dist/", r"(sys/(socket|un)|netinet/.*|arpa/.*|netdb)\.h": "src/serve/",
          r"(cuda|cublas|cudnn|nccl).*": "src/kernels/cuda/"}

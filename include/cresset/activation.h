@@ -76,6 +76,10 @@ cr_tensor *cr_functional_dropout1d(cr_tensor *x, double p, bool training);
 cr_tensor *cr_functional_dropout2d(cr_tensor *x, double p, bool training);
 cr_tensor *cr_functional_dropout3d(cr_tensor *x, double p, bool training);
 
+/* Whole samples of (N, …): Huang et al., "Deep networks with stochastic depth", 2016, as
+ * torchvision.ops.stochastic_depth with the mode "row". */
+cr_tensor *cr_functional_stochastic_depth(cr_tensor *x, double p, bool training);
+
 /* What is dropped takes the value that selu has at -infinity, and the result is scaled and shifted
  * to keep mean and variance; feature_alpha_dropout drops whole channels of (N, C, …). */
 cr_tensor *cr_functional_alpha_dropout(cr_tensor *x, double p, bool training);

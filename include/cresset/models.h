@@ -1,8 +1,9 @@
 /* The model zoo: architectures as functions of a place in the tree of parameters.
  *
- * Parameters carry torchvision's names, so its checkpoints load without a mapping. Every function
- * takes images (N, channels, height, width), float32, and gives logits (N, classes), owned by the
- * frame, NULL on failure. */
+ * Parameters carry the names of the reference (torchvision for images, Hugging Face for text), so
+ * its checkpoints load without a mapping. Unless said otherwise a function takes images (N,
+ * channels, height, width), float32, and gives logits (N, classes). Results are owned by the frame,
+ * NULL on failure. */
 #ifndef CRESSET_MODELS_H
 #define CRESSET_MODELS_H
 
@@ -17,7 +18,9 @@ typedef struct cr_model_settings {
     int64_t classes; /* 0: 1000 for ImageNet's architectures, 10 for the small ones */
     bool small_stem; /* resnet, for small images: first a 3×3 convolution of stride 1, no pooling */
     double dropout;  /* before the last layer; 0: the architecture's own */
-    int64_t width;   /* convnet: channels of the first stage (32); mlp: hidden units (128) */
+    bool no_dropout;         /* none at all, and no stochastic depth */
+    int64_t width;           /* convnet: channels of the first stage (32); mlp: hidden units (128);
+                                bert_base: features (768); bilstm: units (256) */
     bool zero_init_residual; /* resnet: the last norm of each block begins at zero */
 } cr_model_settings;
 
@@ -41,15 +44,67 @@ cr_tensor *cr_resnet18(cr_scope at, cr_tensor *x, cr_model_settings settings);
 cr_tensor *cr_resnet34(cr_scope at, cr_tensor *x, cr_model_settings settings);
 cr_tensor *cr_resnet50(cr_scope at, cr_tensor *x, cr_model_settings settings);
 
+/* Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks", 2018; torchvision's
+ * names. Dropout of 0.2 before the last layer. */
+cr_tensor *cr_mobilenet_v2(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Liu et al., "Swin Transformer: hierarchical vision transformer using shifted windows", 2021;
+ * torchvision's names and stochastic depth (0.2, 0.3 and 0.5 at the last block). */
+cr_tensor *cr_swin_t(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_swin_s(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_swin_b(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* ---- text ---- */
+
+/* Devlin et al., "BERT: pre-training of deep bidirectional transformers", 2018, in its base size
+ * (12 layers, 768 features, 12 heads), with the names of Hugging Face's BertModel. Token ids
+ * (N, length up to 512), int64, give the last hidden states (N, length, 768), or with .classes
+ * logits (N, classes) of the pooled first token. Dropout of 0.1 everywhere; .dropout is that before
+ * the classifier. Another .width has heads of 64 features. */
+cr_tensor *cr_bert_base(cr_scope at, cr_tensor *ids, cr_model_settings settings);
+
+/* The same with all inputs: token types (N, length), NULL for all 0, and a mask (N, length), bool,
+ * true where there is a token, NULL for all. */
+typedef struct cr_bert_args {
+    cr_tensor *ids;
+    cr_tensor *token_types;
+    cr_tensor *mask;
+    bool no_dropout;
+    int64_t vocabulary;   /* 0: 30522 */
+    int64_t width;        /* 0: 768 */
+    int64_t layers;       /* 0: 12 */
+    int64_t heads;        /* 0: 12 */
+    int64_t intermediate; /* 0: 3072 */
+    int64_t positions;    /* 0: 512 */
+} cr_bert_args;
+#define cr_bert(at, ...) cr_bert_with(at, (cr_bert_args){ .ids = __VA_ARGS__ })
+cr_tensor *cr_bert_with(cr_scope at, cr_bert_args args);
+
+/* Two bidirectional LSTM layers of .width (256) units, torch.nn.LSTM's names: sequences
+ * (N, length, 128), float32, give states (N, length, 512), or with .classes logits (N, classes) of
+ * their mean over the length. */
+cr_tensor *cr_bilstm(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
 /* ---- the table ---- */
 
+typedef enum cr_input_kind {
+    CR_INPUT_IMAGE,    /* (channels, height, width), float32 */
+    CR_INPUT_TOKENS,   /* (length), int64 */
+    CR_INPUT_SEQUENCE, /* (length, features), float32 */
+} cr_input_kind;
+
 typedef struct cr_architecture {
-    const char *name;                /* torchvision's, where it has one */
-    const char *summary;             /* one line */
-    int64_t classes;                 /* by default */
-    int64_t channels, height, width; /* of the usual input */
+    const char *name;    /* the reference's, where it has one */
+    const char *summary; /* one line */
+    int64_t classes;     /* by default; 0: its result is features, not logits */
+    cr_input_kind kind;
+    cr_shape input;     /* of a usual sample */
+    int64_t vocabulary; /* token ids are below */
     cr_tensor *(*function)(cr_scope at, cr_tensor *x, cr_model_settings settings);
 } cr_architecture;
+
+/* The dtype of an architecture's input. */
+cr_dtype cr_architecture_dtype(const cr_architecture *architecture);
 
 int cr_architecture_count(void);
 const cr_architecture *cr_architecture_at(int index);

@@ -245,6 +245,9 @@ cr_tensor *cr_embedding_with(cr_scope at, const char *name, cr_embedding_args ar
 cr_tensor *cr_dropout(cr_scope at, cr_tensor *x, double p);
 cr_tensor *cr_dropout2d(cr_scope at, cr_tensor *x, double p);
 
+/* The same for whole samples of (N, …): a branch of a residual net is left out of some of them. */
+cr_tensor *cr_stochastic_depth(cr_scope at, cr_tensor *x, double p);
+
 /* max(0, x) + weight min(0, x), with one weight or one a channel. Begins at 0.25. */
 cr_tensor *cr_prelu(cr_scope at, const char *name, cr_tensor *x, int64_t weights);
 

@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "cresset/error.h"
+#include "cresset/models.h"
 #include "cresset/profile.h"
 #include "cresset/report.h"
 #include "cresset/tensorboard.h"
@@ -94,9 +95,12 @@ typedef struct cli_option {
     { "small-stem", 0, group, FLAG(record, field.small_stem), NULL, NULL,                          \
       "resnet: begin with a 3x3 convolution and no pooling, for small images" },                   \
     { "width", 0, group, INTEGER(record, field.width, 1, 1 << 16), "N", NULL,                      \
-      "convnet: channels of the first stage [32]; mlp: hidden units [128]" },                      \
+      "convnet: channels of the first stage [32]; mlp: hidden units [128]; bert_base: features "   \
+      "[768]; bilstm: units [256]" },                                                              \
     { "dropout", 0, group, REAL(record, field.dropout, 0, 1), "P", "0",                            \
       "probability of dropout before the last layer; 0 is the model's own" },                      \
+    { "no-dropout", 0, group, FLAG(record, field.no_dropout), NULL, NULL,                          \
+      "no dropout and no stochastic depth at all" },                                               \
     { "zero-init-residual", 0, group, FLAG(record, field.zero_init_residual), NULL, NULL,          \
       "resnet: begin with blocks that pass their input on" }
 #define CLASSES_OPTION(record, field, group)                                                       \
@@ -202,6 +206,12 @@ const char *precision_words(int index);
 cr_dtype precision_dtype(const char *word);
 const char *precision_word(cr_dtype dtype);
 const char *precision_caveat(cr_dtype dtype);
+
+/* The shape of a batch, of samples as --input gives them or the usual ones of a model; false after
+ * a usage error, if they have another number of dimensions (cmd_models.c). */
+cr_shape sample_shape(const cr_architecture *architecture, const number_list *given, int64_t batch);
+bool input_fits(const cli_command *command, const cr_architecture *architecture,
+                const number_list *given);
 
 /* --- Arguments (options.c, option_values.c, config.c) ---------------------------------------- */
 

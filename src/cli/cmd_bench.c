@@ -37,7 +37,7 @@ const char *optimizer_words(int index)
 static const cli_option options[] = {
     { "batch-size", 'b', "Work", INTEGER(bench_settings, batch_size, 1, 1 << 20), "N", "32",
       "samples in a batch" },
-    { "input", 0, "Work", NUMBERS(bench_settings, input, 1, 1 << 20), "CxHxW", NULL,
+    { "input", 0, "Work", NUMBERS(bench_settings, input, 1, 1 << 20), "SHAPE", NULL,
       "shape of one sample [the usual one of the model]" },
     { "mode", 0, "Work", CHOICE(bench_settings, mode, mode_words), "WORD", "both", "what to time" },
     { "optimizer", 'o', "Work", CHOICE(bench_settings, optimizer, optimizer_words), "NAME", "sgd",
@@ -67,8 +67,8 @@ typedef struct workload {
     cr_bound_architecture bound;
     cr_model *model;
     cr_optim *optimizer;
-    cr_tensor *images; /* (N, C, H, W) */
-    cr_tensor *labels; /* (N) */
+    cr_tensor *input;  /* (N, …) */
+    cr_tensor *target; /* labels (N), or for a model without classes what its result should be */
 } workload;
 
 typedef struct timing {
@@ -77,23 +77,40 @@ typedef struct timing {
     cr_memory_report held; /* with --memory */
 } timing;
 
+/* Random numbers as the model takes them. */
+static cr_tensor *random_input(const cr_architecture *architecture, cr_shape shape)
+{
+    if (architecture->kind == CR_INPUT_TOKENS)
+        return cr_randint(0, architecture->vocabulary, shape);
+    return cr_randn(shape);
+}
+
+/* Builds the model and what it should give, from the shape of its result. */
+static bool build(workload *work, cr_shape shape)
+{
+    const cr_architecture *architecture = work->bound.architecture;
+    int64_t given = work->bound.settings.classes;
+    int64_t classes = given ? given : architecture->classes;
+    cr_summary summary = { 0 };
+    if (cr_model_build(work->model, cr_run_architecture, &work->bound, shape,
+                       cr_architecture_dtype(architecture), &summary) != CR_OK)
+        return false;
+    work->target = cr_retain(classes ? cr_randint(0, classes, CR_SHAPE(shape.dim[0]))
+                                     : cr_randn(summary.output));
+    cr_memory_tag(work->target, CR_MEMORY_INPUT);
+    cr_summary_free(&summary);
+    return work->target != NULL;
+}
+
 static bool prepare(workload *work, const cr_architecture *architecture,
                     const bench_settings *settings)
 {
-    const number_list *given = &settings->input;
-    cr_shape shape = CR_SHAPE(settings->batch_size, architecture->channels, architecture->height,
-                              architecture->width);
-    for (int i = 0; i < given->count; i++)
-        shape.dim[i + 1] = given->values[i];
-    int64_t classes = settings->model.classes ? settings->model.classes : architecture->classes;
+    cr_shape shape = sample_shape(architecture, &settings->input, settings->batch_size);
     work->bound = (cr_bound_architecture){ architecture, settings->model };
     work->model = cr_model_new(.seed = 1);
-    work->images = cr_retain(cr_randn(shape));
-    work->labels = cr_retain(cr_randint(0, classes, CR_SHAPE(settings->batch_size)));
-    cr_memory_tag(work->images, CR_MEMORY_INPUT);
-    cr_memory_tag(work->labels, CR_MEMORY_INPUT);
-    if (cr_failed() || cr_model_build(work->model, cr_run_architecture, &work->bound, shape, CR_F32,
-                                      NULL) != CR_OK)
+    work->input = cr_retain(random_input(architecture, shape));
+    cr_memory_tag(work->input, CR_MEMORY_INPUT);
+    if (cr_failed() || !build(work, shape))
         return false;
     cr_optim_settings step = cr_optim_defaults(cr_optim_find(settings->optimizer));
     step.lr = 1e-3;
@@ -106,15 +123,22 @@ static void release(workload *work)
 {
     cr_optim_free(work->optimizer);
     cr_model_free(work->model);
-    cr_release(work->images);
-    cr_release(work->labels);
+    cr_release(work->input);
+    cr_release(work->target);
     cr_frame_end_all();
+}
+
+static cr_tensor *loss_of(const workload *work)
+{
+    cr_tensor *y = cr_run_architecture(cr_root(work->model), work->input, &work->bound);
+    if (cr_dtype_of(work->target) == CR_I64)
+        return cr_cross_entropy(y, work->target);
+    return cr_mse_loss(y, work->target);
 }
 
 static void train_step(workload *work)
 {
-    cr_tensor *logits = cr_run_architecture(cr_root(work->model), work->images, &work->bound);
-    cr_tensor *loss = cr_cross_entropy(logits, work->labels);
+    cr_tensor *loss = loss_of(work);
     cr_model_zero_grad(work->model);
     cr_backward(loss);
     cr_optim_step(work->optimizer);
@@ -122,7 +146,7 @@ static void train_step(workload *work)
 
 static void infer(workload *work)
 {
-    cr_run_architecture(cr_root(work->model), work->images, &work->bound);
+    cr_run_architecture(cr_root(work->model), work->input, &work->bound);
 }
 
 static int by_value(const void *a, const void *b)
@@ -193,7 +217,7 @@ static int report_timings(const arguments *args, const workload *work, const tim
     static const char *const words[] = { "training step", "inference" };
     const char *name = work->bound.architecture->name;
     char shape[CR_SHAPE_TEXT], memory[NUMBER_SIZE];
-    cr_shape input = cr_shape_of(work->images);
+    cr_shape input = cr_shape_of(work->input);
     cli_table table;
     table_begin(&table, "lrrrrr");
     table_row(&table, "work", "median", "fastest", "slowest", "samples/s", "tensors");
@@ -246,8 +270,8 @@ static int run(const arguments *args)
         library_failure(args->command);
         return STATUS_USAGE;
     }
-    if (settings->input.count != 0 && settings->input.count != 3)
-        return usage_error(args->command, "--input must be three numbers such as 3x224x224");
+    if (!input_fits(args->command, architecture, &settings->input))
+        return STATUS_USAGE;
     cr_set_num_threads((int)settings->threads);
     cr_set_autocast(precision_dtype(settings->precision));
     bool trains = settings->mode != mode_names[2], infers = settings->mode != mode_names[1];

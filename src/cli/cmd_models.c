@@ -10,7 +10,7 @@ typedef struct models_settings {
 } models_settings;
 
 static const cli_option options[] = {
-    { "input", 0, "Model", NUMBERS(models_settings, input, 1, 1 << 20), "CxHxW", NULL,
+    { "input", 0, "Model", NUMBERS(models_settings, input, 1, 1 << 20), "SHAPE", NULL,
       "shape of one input [the usual one of the model]" },
     CLASSES_OPTION(models_settings, model, "Model"),
     MODEL_OPTIONS(models_settings, model, "Model"),
@@ -29,17 +29,23 @@ const char *architecture_words(int index)
     return index < cr_architecture_count() ? cr_architecture_at(index)->name : NULL;
 }
 
-/* The shape of a batch of one: the input given, or the usual one. False if it has no three
- * dimensions. */
-static bool input_shape(const cr_architecture *architecture, const number_list *given,
-                        cr_shape *shape)
+bool input_fits(const cli_command *command, const cr_architecture *architecture,
+                const number_list *given)
 {
-    *shape = CR_SHAPE(1, architecture->channels, architecture->height, architecture->width);
-    if (given->count == 0)
+    char usual[CR_SHAPE_TEXT];
+    if (given->count == 0 || given->count == architecture->input.ndim)
         return true;
-    for (int i = 0; i < given->count && i < 3; i++)
-        shape->dim[i + 1] = given->values[i];
-    return given->count == 3;
+    usage_error(command, "--input of %s must be like %s", architecture->name,
+                format_sizes(usual, sizeof usual, &architecture->input, 0));
+    return false;
+}
+
+cr_shape sample_shape(const cr_architecture *architecture, const number_list *given, int64_t batch)
+{
+    cr_shape shape = { .ndim = architecture->input.ndim + 1, .dim = { batch } };
+    for (int i = 0; i < architecture->input.ndim; i++)
+        shape.dim[i + 1] = given->count ? given->values[i] : architecture->input.dim[i];
+    return shape;
 }
 
 static cr_status summarize(const cr_architecture *architecture, const models_settings *settings,
@@ -47,9 +53,9 @@ static cr_status summarize(const cr_architecture *architecture, const models_set
 {
     cr_bound_architecture bound = { architecture, settings->model };
     cr_model *model = cr_model_new(.meta = true);
-    cr_status status =
-        model ? cr_model_build(model, cr_run_architecture, &bound, input, CR_F32, summary)
-              : cr_error_status();
+    cr_status status = model ? cr_model_build(model, cr_run_architecture, &bound, input,
+                                              cr_architecture_dtype(architecture), summary)
+                             : cr_error_status();
     cr_model_free(model);
     cr_frame_end_all();
     return status;
@@ -112,10 +118,10 @@ static void print_layers(const cr_summary *summary)
 static int show_one(const arguments *args, const cr_architecture *architecture)
 {
     const models_settings *settings = args->settings;
-    cr_shape input;
     cr_summary summary = { 0 };
-    if (!input_shape(architecture, &settings->input, &input))
-        return usage_error(args->command, "--input must be three numbers such as 3x224x224");
+    if (!input_fits(args->command, architecture, &settings->input))
+        return STATUS_USAGE;
+    cr_shape input = sample_shape(architecture, &settings->input, 1);
     if (summarize(architecture, settings, input, &summary) != CR_OK)
         return library_failure(args->command);
     int status = STATUS_DONE;
@@ -151,9 +157,8 @@ static void add_to_table(cli_table *table, const cr_architecture *architecture,
 static bool add_model(const models_settings *settings, const cr_architecture *architecture,
                       cli_table *table, json_t *list)
 {
-    cr_shape input;
     cr_summary summary = { 0 };
-    input_shape(architecture, &(number_list){ 0 }, &input);
+    cr_shape input = sample_shape(architecture, &(number_list){ 0 }, 1);
     if (summarize(architecture, settings, input, &summary) != CR_OK)
         return false;
     add_to_table(table, architecture, &input, &summary);

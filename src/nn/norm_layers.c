@@ -160,3 +160,10 @@ cr_tensor *cr_dropout2d(cr_scope at, cr_tensor *x, double p)
         return cr_failed() ? NULL : x;
     return cr_functional_dropout2d(x, p, true);
 }
+
+cr_tensor *cr_stochastic_depth(cr_scope at, cr_tensor *x, double p)
+{
+    if (!at.model || !cr_model_is_training(at.model) || p == 0)
+        return cr_failed() ? NULL : x;
+    return cr_functional_stochastic_depth(x, p, true);
+}

@@ -155,6 +155,15 @@ static cr_tensor *drop_channels(const char *name, cr_compose_call *call, int ndi
     return drop(name, call, own == ndim || !may_lack_n ? 2 : 1);
 }
 
+static cr_tensor *drop_samples(cr_compose_call *call)
+{
+    if (require_ndim(call->inputs[0], "the input", 1, CR_MAX_DIMS) != CR_OK) {
+        cr_error_prefix("stochastic_depth");
+        return NULL;
+    }
+    return drop("stochastic_depth", call, 1);
+}
+
 /* Klambauer et al., "Self-normalizing neural networks", 2017: -scale * alpha of selu. */
 #define SELU_FLOOR (-1.7580993408473766)
 
@@ -202,6 +211,7 @@ DROPOUT(dropout2d, "channels become 0 with probability p, while training",
         drop_channels("dropout2d", call, 4, false))
 DROPOUT(dropout3d, "channels become 0 with probability p, while training",
         drop_channels("dropout3d", call, 5, true))
+DROPOUT(stochastic_depth, "samples become 0 with probability p, while training", drop_samples(call))
 DROPOUT(alpha_dropout, "dropout that keeps mean and variance", drop_alpha("alpha_dropout", call, 0))
 DROPOUT(feature_alpha_dropout, "dropout of channels that keeps mean and variance",
         drop_alpha("feature_alpha_dropout", call, 2))
@@ -212,6 +222,7 @@ OP_FAMILY(dropout_ops) = { &native_dropout_op,
                            &dropout1d_op,
                            &dropout2d_op,
                            &dropout3d_op,
+                           &stochastic_depth_op,
                            &alpha_dropout_op,
                            &feature_alpha_dropout_op,
                            NULL };

@@ -81,12 +81,24 @@ static cr_status adopt_data(cr_classifier *classifier, cr_dataset *data)
     return status;
 }
 
+/* By name; NULL with an error if there is none, or none that takes images. */
+static const cr_architecture *image_architecture(const char *name)
+{
+    const cr_architecture *found = cr_architecture_find(name);
+    if (!found || found->kind == CR_INPUT_IMAGE)
+        return found;
+    cr_error_set(CR_ERROR_UNSUPPORTED,
+                 "the model \"%s\" takes no images, so that it cannot be a classifier of them",
+                 name);
+    return NULL;
+}
+
 cr_classifier *cr_classifier_new(const char *architecture, cr_model_settings settings,
                                  cr_dataset *data, uint64_t seed)
 {
     if (cr_failed())
         return NULL;
-    const cr_architecture *found = cr_architecture_find(architecture);
+    const cr_architecture *found = image_architecture(architecture);
     cr_classifier *classifier = found ? cr_alloc_zeroed(1, sizeof(cr_classifier)) : NULL;
     if (!classifier)
         return NULL;
@@ -108,10 +120,10 @@ cr_tensor *cr_classifier_forward(const cr_classifier *classifier, cr_tensor *sam
 
 static json_t *settings_json(const cr_model_settings *settings)
 {
-    return json_pack("{s:I, s:b, s:f, s:I, s:b}", "classes", (json_int_t)settings->classes,
-                     "small_stem", (int)settings->small_stem, "dropout", settings->dropout, "width",
-                     (json_int_t)settings->width, "zero_init_residual",
-                     (int)settings->zero_init_residual);
+    return json_pack("{s:I, s:b, s:f, s:b, s:I, s:b}", "classes", (json_int_t)settings->classes,
+                     "small_stem", (int)settings->small_stem, "dropout", settings->dropout,
+                     "no_dropout", (int)settings->no_dropout, "width", (json_int_t)settings->width,
+                     "zero_init_residual", (int)settings->zero_init_residual);
 }
 
 char *cr_classifier_describe(const cr_classifier *classifier)
@@ -193,6 +205,7 @@ static cr_status read_settings(cr_classifier *classifier, const json_t *settings
     own->width = json_integer_value(json_object_get(settings, "width"));
     own->dropout = json_number_value(json_object_get(settings, "dropout"));
     own->small_stem = json_is_true(json_object_get(settings, "small_stem"));
+    own->no_dropout = json_is_true(json_object_get(settings, "no_dropout"));
     own->zero_init_residual = json_is_true(json_object_get(settings, "zero_init_residual"));
     if (own->classes != classifier->class_count || own->width < 0 || own->width > 65536 ||
         !(own->dropout >= 0 && own->dropout < 1))
@@ -214,7 +227,7 @@ static cr_status read_description(cr_classifier *classifier, const char *text, c
     else if (!name || !transforms)
         status = refuse(path, "its description lacks the architecture or the transforms");
     if (status == CR_OK) {
-        classifier->bound.architecture = cr_architecture_find(name);
+        classifier->bound.architecture = image_architecture(name);
         if (!classifier->bound.architecture ||
             cr_transform_parse(transforms, &classifier->transforms) != CR_OK) {
             cr_error_prefix("%s", path);

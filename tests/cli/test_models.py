@@ -9,7 +9,8 @@ class ModelsTest(CommandTest):
     def test_list(self):
         names = [model["name"] for model in self.assert_json("models", "--json")]
         text = self.assert_done("models")
-        for name in ("mlp", "lenet5", "convnet", "resnet18", "resnet34", "resnet50"):
+        for name in ("mlp", "lenet5", "convnet", "resnet18", "resnet34", "resnet50",
+                     "mobilenet_v2", "swin_t", "swin_s", "swin_b", "bert_base", "bilstm"):
             self.assertIn(name, names)
             self.assertRegex(text, rf"(?m)^{name} ")
 
@@ -35,7 +36,8 @@ class ModelsTest(CommandTest):
 
     def test_mistakes(self):
         self.assert_refused(2, "resnet18", "models", "resnet81")
-        self.assert_refused(2, "--input must be three numbers", "models", "mlp", "--input", "28x28")
+        self.assert_refused(2, "--input of mlp must be like 1x28x28", "models", "mlp", "--input",
+                            "28x28")
         self.assert_refused(2, "--input needs a model", "models", "--input", "1x28x28")
         self.assert_refused(1, "", "models", "lenet5", "--input", "1x2x2")
 
@@ -75,6 +77,16 @@ class BenchTest(CommandTest):
             self.assertLessEqual(row["fastest_seconds"], row["seconds"])
             self.assertLessEqual(row["seconds"], row["slowest_seconds"])
             self.assertGreater(row["tensor_bytes"], 0)
+
+    def test_tokens_and_sequences(self):
+        for options in (("bert_base", "--width", "64", "--input", "9"),
+                        ("bert_base", "--width", "64", "--input", "5", "--classes", "3"),
+                        ("bilstm", "--width", "16", "--input", "7x12")):
+            answer = self.assert_json("bench", *options, "--batch-size", "2", "--repeat", "1",
+                                      "--optimizer", "adamw", "--json")
+            self.assertEqual([row["mode"] for row in answer["timings"]], ["train", "infer"])
+        self.assert_refused(2, "--input of bert_base must be like 128", "bench", "bert_base",
+                            "--input", "3x4")
 
     def test_text(self):
         text = self.assert_done("bench", "mlp", "--mode", "infer", "--repeat", "2", "-t", "1")

@@ -40,6 +40,9 @@ for training in (True, False):
                          ("dropout3d", ((4, 5, 2, 3, 4), (5, 2, 3, 4)))):
         case(name, dropout, *(sample(away(*s), p=0.4, training=training) for s in shapes),
              sees_output=True)
+    case("stochastic_depth", dropout, *(sample(away(*s), p=0.4, training=training)
+                                        for s in ((40, 3, 5), (5,), (30, 7, 6, 8))),
+         sees_output=True)
     for name in ("alpha_dropout", "feature_alpha_dropout"):
         case(name, alpha_dropout, *(sample(real(*s, low=-0.8), p=0.3, training=training)
                                     for s in SHAPES), sees_output=True, dtypes=F32_F64)
@@ -66,10 +69,21 @@ def channels_are_whole(inputs, outputs, attributes):
     return None if bool((flat == flat[..., :1]).all()) else "a channel is dropped in parts"
 
 
+def samples_are_whole(inputs, outputs, attributes):
+    flat = (outputs[0] != 0).flatten(1)
+    share = flat[:, 0].double().mean()
+    whole = bool((flat == flat[:, :1]).all()) and 0 < share < 1
+    return None if whole else f"samples are dropped in parts, or {share} of them kept"
+
+
 case("dropout", None, *(sample(away(500, 400), p=p, training=True) for p in (0.1, 0.5, 0.9)),
      verify=share_is_right, dtypes=F32_F64, gradient=False)
 case("dropout2d", None, sample(away(8, 9, 5, 6), p=0.5, training=True), verify=channels_are_whole,
      dtypes=F32_F64, gradient=False, empty=False, zero_dim=False)
 
 refuses("dropout", sample(real(3), p=1.5, training=True), "between 0 and 1")
+case("stochastic_depth", None, sample(away(60, 2, 5, 6), p=0.5, training=True),
+     verify=samples_are_whole, dtypes=F32_F64, gradient=False, empty=False, zero_dim=False)
+
+refuses("stochastic_depth", sample(real(3, 4), p=-0.5, training=True), "between 0 and 1")
 refuses("dropout2d", sample(real(3, 4), p=0.5, training=True), "dimensions")

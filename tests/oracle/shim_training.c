@@ -18,21 +18,30 @@ cr_tensor *oracle_parameter(cr_model *model, const char *name, int ndim, const i
                         (cr_init){ CR_INIT_ZEROS, 0, 0 });
 }
 
-int oracle_architecture_build(cr_model *model, const char *name, int64_t classes, bool small_stem,
-                              const int64_t *input)
+/* Nothing in it is random. */
+static cr_bound_architecture architecture(const char *name, const int64_t *numbers)
 {
-    cr_bound_architecture bound = { cr_architecture_find(name),
-                                    { .classes = classes, .small_stem = small_stem } };
-    return bound.architecture ? (int)cr_model_build(model, cr_run_architecture, &bound,
-                                                    cr_shape_make(4, input), CR_F32, NULL)
-                              : (int)cr_error_status();
+    return (cr_bound_architecture){ cr_architecture_find(name),
+                                    { .classes = numbers[0],
+                                      .small_stem = numbers[1] != 0,
+                                      .width = numbers[2],
+                                      .no_dropout = true } };
 }
 
-cr_tensor *oracle_architecture_run(cr_model *model, const char *name, int64_t classes,
-                                   bool small_stem, cr_tensor *x)
+int oracle_architecture_build(cr_model *model, const char *name, const int64_t *numbers, int ndim,
+                              const int64_t *input)
 {
-    cr_bound_architecture bound = { cr_architecture_find(name),
-                                    { .classes = classes, .small_stem = small_stem } };
+    cr_bound_architecture bound = architecture(name, numbers);
+    return bound.architecture
+               ? (int)cr_model_build(model, cr_run_architecture, &bound, cr_shape_make(ndim, input),
+                                     cr_architecture_dtype(bound.architecture), NULL)
+               : (int)cr_error_status();
+}
+
+cr_tensor *oracle_architecture_run(cr_model *model, const char *name, const int64_t *numbers,
+                                   cr_tensor *x)
+{
+    cr_bound_architecture bound = architecture(name, numbers);
     return bound.architecture ? cr_run_architecture(cr_root(model), x, &bound) : NULL;
 }
 
@@ -118,4 +127,9 @@ void oracle_plateau(int count, const double *metrics, double factor, int patienc
 cr_tensor *oracle_cross_entropy(cr_tensor *logits, cr_tensor *target)
 {
     return cr_cross_entropy(logits, target);
+}
+
+cr_tensor *oracle_squares(cr_tensor *result, cr_tensor *target)
+{
+    return cr_mse_loss(result, target);
 }

@@ -12,8 +12,8 @@ CLOSURE = ctypes.CFUNCTYPE(_D, _P)
 for _name, (_result, *_arguments) in {
         "oracle_zoo_new": (_P, ctypes.c_uint64), "cr_model_free": (None, _P),
         "oracle_parameter": (_P, _P, _S, _I, _P),
-        "oracle_architecture_build": (_I, _P, _S, _L, _B, _P),
-        "oracle_architecture_run": (_P, _P, _S, _L, _B, _P),
+        "oracle_architecture_build": (_I, _P, _S, _P, _I, _P),
+        "oracle_architecture_run": (_P, _P, _S, _P, _P),
         "oracle_zoo_name": (_S, _P, _I), "oracle_zoo_tensor": (_P, _P, _I, _P),
         "cr_model_tensor_count": (_I, _P), "cr_model_zero_grad": (None, _P),
         "cr_model_train": (None, _P, _B),
@@ -30,7 +30,7 @@ for _name, (_result, *_arguments) in {
         "cr_schedule_sequential": (_P, _P, _P, _I), "cr_schedule_free": (None, _P),
         "cr_schedule_lr": (_D, _P, _D, _L), "cr_schedule_momentum": (_D, _P, _L),
         "oracle_plateau": (None, _I, _P, _D, _I, _I, _B, _P),
-        "oracle_cross_entropy": (_P, _P, _P)}.items():
+        "oracle_cross_entropy": (_P, _P, _P), "oracle_squares": (_P, _P, _P)}.items():
     _function = getattr(lib, _name)
     _function.restype, _function.argtypes = _result, _arguments
 
@@ -78,18 +78,18 @@ class Model:
 
 
 class Net(Model):
-    """An architecture of the zoo."""
+    """An architecture of the zoo, without dropout; a width of 0 is its own."""
 
-    def __init__(self, name, classes, shape, small_stem=False, seed=0):
+    def __init__(self, name, classes, shape, small_stem=False, seed=0, width=0):
         super().__init__(seed)
-        self.name, self.classes, self.small_stem = name.encode(), classes, small_stem
-        sizes = (ctypes.c_int64 * 4)(*shape)
-        cr.check(failed=lib.oracle_architecture_build(self.at, self.name, classes, small_stem,
+        self.name, self.numbers = name.encode(), (ctypes.c_int64 * 3)(classes, small_stem, width)
+        sizes = (ctypes.c_int64 * len(shape))(*shape)
+        cr.check(failed=lib.oracle_architecture_build(self.at, self.name, self.numbers, len(shape),
                                                       sizes))
 
     def __call__(self, x):
-        return cr.Tensor(cr.check(lib.oracle_architecture_run(self.at, self.name, self.classes,
-                                                              self.small_stem, x.at)))
+        return cr.Tensor(cr.check(lib.oracle_architecture_run(self.at, self.name, self.numbers,
+                                                              x.at)))
 
 
 class Optimizer:
@@ -127,6 +127,10 @@ class Optimizer:
 
 def cross_entropy(logits, labels):
     return cr.Tensor(cr.check(lib.oracle_cross_entropy(logits.at, labels.at)))
+
+
+def squares(result, target):
+    return cr.Tensor(cr.check(lib.oracle_squares(result.at, target.at)))
 
 
 def set_grad(tensor, value):

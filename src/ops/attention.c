@@ -79,6 +79,12 @@ static cr_status check_matrices(cr_tensor *const *inputs)
                         cr_shape_format(&inputs[IN_VALUE]->shape, v, sizeof v));
 }
 
+/* The dtype of scores, and of gradients before they are given to what is stored as bfloat16. */
+static cr_dtype computed_in(const cr_tensor *query)
+{
+    return query->dtype == CR_F64 ? CR_F64 : CR_F32;
+}
+
 static cr_status check_mask(const cr_tensor *mask, cr_tensor *const *inputs)
 {
     if (!mask)
@@ -95,9 +101,10 @@ static cr_status check_mask(const cr_tensor *mask, cr_tensor *const *inputs)
                             cr_shape_format(&mask->shape, is, sizeof is),
                             cr_shape_format(&scores, wanted, sizeof wanted));
     }
-    if (mask->dtype == CR_BOOL || mask->dtype == inputs[IN_QUERY]->dtype)
+    if (mask->dtype == CR_BOOL || mask->dtype == (uint8_t)computed_in(inputs[IN_QUERY]))
         return CR_OK;
-    return cr_error_set(CR_ERROR_DTYPE, "the mask must be bool or of the query's dtype, not %s",
+    return cr_error_set(CR_ERROR_DTYPE, "the mask must be bool or %s, not %s",
+                        cr_dtype_name(computed_in(inputs[IN_QUERY])),
                         cr_dtype_name((cr_dtype)mask->dtype));
 }
 
@@ -106,7 +113,7 @@ static cr_status check_inputs(cr_tensor *const *inputs, const cr_tensor *mask)
     static const char *const names[] = { "query", "key", "value" };
     for (int i = IN_QUERY; i <= IN_VALUE; i++) {
         if (require_ndim(inputs[i], names[i], 2, ATTENTION_BATCH_DIMS + 2) != CR_OK ||
-            require_computed(inputs[i], names[i]) != CR_OK)
+            require_stored(inputs[i], names[i]) != CR_OK)
             return cr_error_status();
         if (inputs[i]->dtype != inputs[IN_QUERY]->dtype)
             return cr_error_set(CR_ERROR_DTYPE, "%s is %s where query is %s", names[i],
@@ -127,8 +134,8 @@ static cr_status flash_infer(cr_infer_call *call)
     call->outputs[0].shape = with_matrix(batch, queries, from_end(inputs[IN_VALUE], 1));
     call->outputs[1].shape = batch;
     call->outputs[1].shape.dim[call->outputs[1].shape.ndim++] = queries;
-    for (int i = 0; i < 2; i++)
-        call->outputs[i].dtype = (cr_dtype)inputs[IN_QUERY]->dtype;
+    call->outputs[0].dtype = (cr_dtype)inputs[IN_QUERY]->dtype;
+    call->outputs[1].dtype = computed_in(inputs[IN_QUERY]);
     return CR_OK;
 }
 
@@ -164,6 +171,7 @@ static struct attention_job job_of(const struct flash_attributes *attributes,
 {
     struct attention_job job = {
         .type = inputs[IN_QUERY]->dtype == CR_F64 ? CR_GEMM_F64 : CR_GEMM_F32,
+        .is_bf16 = inputs[IN_QUERY]->dtype == CR_BF16,
         .batch_dims = batch->ndim,
         .batch = cr_shape_numel(batch),
         .queries = from_end(inputs[IN_QUERY], 2),
@@ -253,7 +261,7 @@ static cr_status flash_backward_infer(cr_infer_call *call)
     call->outputs[3].shape =
         attributes->needs_mask ? with_matrix(batch, queries, keys) : CR_SHAPE(0);
     for (int i = 0; i < 4; i++)
-        call->outputs[i].dtype = (cr_dtype)inputs[IN_QUERY]->dtype;
+        call->outputs[i].dtype = computed_in(inputs[IN_QUERY]);
     return CR_OK;
 }
 
@@ -310,11 +318,11 @@ static const cr_op flash_backward_op = {
 };
 
 /* The weights by differentiable ops. A row without keys has none. */
-static cr_tensor *open_weights(const cr_gradient_call *call)
+static cr_tensor *open_weights(const cr_gradient_call *call, cr_tensor *query, cr_tensor *key)
 {
     const struct flash_attributes *attributes = call->attributes;
-    cr_tensor *key = call->inputs[IN_KEY], *mask = CALL_INPUT(call, IN_MASK);
-    cr_tensor *scores = cr_matmul(call->inputs[IN_QUERY], cr_transpose(key, -2, -1));
+    cr_tensor *mask = CALL_INPUT(call, IN_MASK);
+    cr_tensor *scores = cr_matmul(query, cr_transpose(key, -2, -1));
     scores = cr_mul_scalar(scores, attributes->scale);
     if (mask && mask->dtype == CR_BOOL)
         scores = cr_masked_fill(scores, cr_logical_not(mask), -INFINITY);
@@ -338,17 +346,20 @@ static cr_status open_backward(cr_gradient_call *call)
         return cr_error_set(CR_ERROR_UNSUPPORTED,
                             "scaled_dot_product_attention: has no second-order gradient with "
                             "dropout; pass .dropout_p = 0 where create_graph is wanted");
-    cr_tensor *grad = call->grad_outputs[0], *value = call->inputs[IN_VALUE];
-    cr_tensor *weights = open_weights(call);
+    cr_dtype computed = computed_in(call->inputs[IN_QUERY]);
+    cr_tensor *grad = cr_to_dtype(call->grad_outputs[0], computed);
+    cr_tensor *query = cr_to_dtype(call->inputs[IN_QUERY], computed);
+    cr_tensor *key = cr_to_dtype(call->inputs[IN_KEY], computed);
+    cr_tensor *value = cr_to_dtype(call->inputs[IN_VALUE], computed);
+    cr_tensor *weights = open_weights(call, query, key);
     cr_tensor *d = cr_matmul(grad, cr_transpose(value, -2, -1));
     cr_tensor *mean = cr_sum_dims(cr_mul(d, weights), CR_SHAPE(-1), true);
     d = cr_mul(weights, cr_sub(d, mean));
     cr_tensor *scaled = cr_mul_scalar(d, attributes->scale);
     if (call->needs[IN_QUERY])
-        give_broadcast(call, IN_QUERY, cr_matmul(scaled, call->inputs[IN_KEY]));
+        give_broadcast(call, IN_QUERY, cr_matmul(scaled, key));
     if (call->needs[IN_KEY])
-        give_broadcast(call, IN_KEY,
-                       cr_matmul(cr_transpose(scaled, -2, -1), call->inputs[IN_QUERY]));
+        give_broadcast(call, IN_KEY, cr_matmul(cr_transpose(scaled, -2, -1), query));
     if (call->needs[IN_VALUE])
         give_broadcast(call, IN_VALUE, cr_matmul(cr_transpose(weights, -2, -1), grad));
     if (call->input_count > IN_MASK && call->needs[IN_MASK])
@@ -460,10 +471,13 @@ static cr_status convert(const cr_compose_call *call, cr_tensor **in)
         if (require_floating(call->inputs[i], "query, key or value") != CR_OK)
             return cr_error_status();
     }
-    cr_dtype computed = call->inputs[IN_QUERY]->dtype == CR_F64 ? CR_F64 : CR_F32;
+    cr_dtype computed = computed_in(call->inputs[IN_QUERY]);
+    bool is_bf16 = true;
+    for (int i = IN_QUERY; i <= IN_VALUE; i++)
+        is_bf16 = is_bf16 && call->inputs[i]->dtype == CR_BF16;
     for (int i = IN_QUERY; i < call->input_count; i++) {
         in[i] = call->inputs[i];
-        if (in[i] && in[i]->dtype != CR_BOOL)
+        if (in[i] && in[i]->dtype != CR_BOOL && (i == IN_MASK || !is_bf16))
             in[i] = cr_to_dtype(in[i], computed);
     }
     return cr_error_status();

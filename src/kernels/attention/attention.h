@@ -7,7 +7,9 @@
  * logarithm of the sum of the exponentials, from which backward makes the scores again.
  *
  * Operands are float or double by `type` and may be strided in every way; leading dimensions
- * broadcast by strides of 0. Nothing here allocates or fails. */
+ * broadcast by strides of 0. Query, key, value, the result and its gradient may be stored as
+ * bfloat16 where the type is float: blocks of them are widened as they are read. Nothing here
+ * allocates or fails. */
 #ifndef CR_KERNELS_ATTENTION_ATTENTION_H
 #define CR_KERNELS_ATTENTION_ATTENTION_H
 
@@ -28,6 +30,7 @@ struct attention_operand {
  * are written are contiguous. */
 struct attention_job {
     cr_gemm_type type;
+    bool is_bf16; /* q, k, v, out and grad are; mask, log_sum and the gradients are of the type */
     int batch_dims;
     int64_t batch_size[ATTENTION_BATCH_DIMS];
     int64_t batch;
@@ -74,6 +77,10 @@ struct attention_room {
     void *scores;       /* (block_rows, ATTENTION_KEYS) */
     void *score_grads;  /* the same; backward */
     void *sums;         /* (block_rows, Ev), forward */
+    void *wide_q;       /* (block_rows, E), where it is stored as bfloat16, as the next */
+    void *wide_k;       /* (ATTENTION_KEYS, E) */
+    void *wide_v;       /* (ATTENTION_KEYS, Ev) */
+    void *wide_grad;    /* (block_rows, Ev); backward */
     void *most;         /* (block_rows): the greatest score so far; backward: Σ grad out */
     void *total;        /* (block_rows): of the exponentials */
 };

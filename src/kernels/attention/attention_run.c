@@ -82,6 +82,11 @@ static struct attention_room room_make(const struct attention_job *job, bool is_
     room.scores = take(at, bytes, scores);
     room.score_grads = take(at, bytes, is_backward ? scores : 0);
     room.sums = take(at, bytes, is_backward ? 0 : rows * job->value_depth * element);
+    int64_t wide = job->is_bf16 ? element : 0;
+    room.wide_q = take(at, bytes, rows * job->depth * wide);
+    room.wide_k = take(at, bytes, ATTENTION_KEYS * job->depth * wide);
+    room.wide_v = take(at, bytes, ATTENTION_KEYS * job->value_depth * wide);
+    room.wide_grad = take(at, bytes, is_backward ? rows * job->value_depth * wide : 0);
     room.most = take(at, bytes, rows * element);
     room.total = take(at, bytes, rows * element);
     return room;

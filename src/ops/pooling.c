@@ -244,36 +244,35 @@ static cr_status pool_infer(cr_infer_call *call, int spatial, bool is_adaptive, 
 
 /* ---- kernels: x (or the gradient) is input 0, y output 0, `index` of maxima ---- */
 
-static void run_kernel(const struct pool_plan *plan, enum pool_kind kind, const cr_tensor *x,
-                       cr_tensor *y, void *index)
-{
-    cr_dtype dtype = (cr_dtype)x->dtype;
-    switch (kind) {
-    case POOL_MAX:
-        pool_max(plan, dtype, tensor_bytes(x), tensor_bytes(y), index);
-        break;
-    case POOL_MAX_SCATTER:
-        pool_max_scatter(plan, dtype, tensor_bytes(x), index, tensor_bytes(y));
-        break;
-    case POOL_MAX_GATHER:
-        pool_max_gather(plan, dtype, tensor_bytes(x), index, tensor_bytes(y));
-        break;
-    case POOL_AVG:
-        pool_avg(plan, dtype, tensor_bytes(x), tensor_bytes(y));
-        break;
-    default:
-        pool_avg_backward(plan, dtype, tensor_bytes(x), tensor_bytes(y));
-    }
-}
-
 static void run_pool(const cr_call *call, const struct pool_plan *plan, enum pool_kind kind,
                      const cr_tensor *index)
 {
-    struct half_call half;
-    const cr_call *computed = half_begin(&half, call);
-    run_kernel(plan, kind, computed->inputs[0], computed->outputs[0],
-               index ? tensor_bytes(index) : NULL);
-    half_end(computed, call);
+    const cr_tensor *x = call->inputs[0];
+    struct pool_buffers buffers = { tensor_bytes(x), tensor_bytes(call->outputs[0]),
+                                    index ? tensor_bytes(index) : NULL };
+    pool_run(plan, kind, (cr_dtype)x->dtype, buffers, call->workspace);
+}
+
+static int64_t plane_of(const cr_tensor *tensor, int spatial)
+{
+    int64_t elements = 1;
+    for (int d = tensor->shape.ndim - spatial; d < tensor->shape.ndim; d++)
+        elements *= tensor->shape.dim[d];
+    return elements;
+}
+
+static size_t forward_workspace(const cr_call *call, int spatial)
+{
+    const cr_tensor *x = call->inputs[0];
+    return pool_workspace((cr_dtype)x->dtype, plane_of(x, spatial),
+                          plane_of(call->outputs[0], spatial));
+}
+
+static size_t backward_workspace(const cr_call *call, int spatial)
+{
+    const cr_tensor *grad = call->inputs[0];
+    return pool_workspace((cr_dtype)grad->dtype, plane_of(call->outputs[0], spatial),
+                          plane_of(grad, spatial));
 }
 
 /* The plan again: infer has checked all that it is made from. */
@@ -331,6 +330,14 @@ static struct pool_backward_attributes backward_attributes(const cr_gradient_cal
     {                                                                                              \
         return pool_infer(call, dims, is_adaptive, true);                                          \
     }                                                                                              \
+    static size_t function##_forward_workspace(const cr_call *call)                                \
+    {                                                                                              \
+        return forward_workspace(call, dims);                                                      \
+    }                                                                                              \
+    static size_t function##_backward_workspace(const cr_call *call)                               \
+    {                                                                                              \
+        return backward_workspace(call, dims);                                                     \
+    }                                                                                              \
     static void function##_forward(const cr_call *call)                                            \
     {                                                                                              \
         forward_of(call, dims, POOL_MAX);                                                          \
@@ -376,7 +383,7 @@ static struct pool_backward_attributes backward_attributes(const cr_gradient_cal
         .output_count = 2,                                                                         \
         .save_outputs = CR_SAVE(1),                                                                \
         .infer = function##_infer,                                                                 \
-        .workspace = half_workspace,                                                               \
+        .workspace = function##_forward_workspace,                                                 \
         .forward = { [CR_CPU] = function##_forward },                                              \
         .backward = function##_backward,                                                           \
     };                                                                                             \
@@ -388,7 +395,7 @@ static struct pool_backward_attributes backward_attributes(const cr_gradient_cal
         .min_inputs = 2,                                                                           \
         .save_inputs = CR_SAVE(1),                                                                 \
         .infer = backward_infer,                                                                   \
-        .workspace = half_workspace,                                                               \
+        .workspace = function##_backward_workspace,                                                \
         .forward = { [CR_CPU] = function##_scatter_forward },                                      \
         .backward = function##_scatter_backward,                                                   \
     };                                                                                             \
@@ -400,7 +407,7 @@ static struct pool_backward_attributes backward_attributes(const cr_gradient_cal
         .min_inputs = 2,                                                                           \
         .save_inputs = CR_SAVE(1),                                                                 \
         .infer = gather_infer,                                                                     \
-        .workspace = half_workspace,                                                               \
+        .workspace = function##_forward_workspace,                                                 \
         .forward = { [CR_CPU] = function##_gather_forward },                                       \
         .backward = function##_gather_backward,                                                    \
     };
@@ -423,6 +430,14 @@ MAX_POOL(adaptive_max_pool3d, 3, true, "the maxima of output_size windows of (N,
     static cr_status function##_infer(cr_infer_call *call)                                         \
     {                                                                                              \
         return pool_infer(call, dims, is_adaptive, false);                                         \
+    }                                                                                              \
+    static size_t function##_forward_workspace(const cr_call *call)                                \
+    {                                                                                              \
+        return forward_workspace(call, dims);                                                      \
+    }                                                                                              \
+    static size_t function##_backward_workspace(const cr_call *call)                               \
+    {                                                                                              \
+        return backward_workspace(call, dims);                                                     \
     }                                                                                              \
     static void function##_forward(const cr_call *call)                                            \
     {                                                                                              \
@@ -454,7 +469,7 @@ MAX_POOL(adaptive_max_pool3d, 3, true, "the maxima of output_size windows of (N,
         .attribute_size = sizeof(struct pool_attributes),                                          \
         .min_inputs = 1,                                                                           \
         .infer = function##_infer,                                                                 \
-        .workspace = half_workspace,                                                               \
+        .workspace = function##_forward_workspace,                                                 \
         .forward = { [CR_CPU] = function##_forward },                                              \
         .backward = function##_backward,                                                           \
     };                                                                                             \
@@ -465,7 +480,7 @@ MAX_POOL(adaptive_max_pool3d, 3, true, "the maxima of output_size windows of (N,
         .attribute_size = sizeof(struct pool_backward_attributes),                                 \
         .min_inputs = 1,                                                                           \
         .infer = backward_infer,                                                                   \
-        .workspace = half_workspace,                                                               \
+        .workspace = function##_backward_workspace,                                                \
         .forward = { [CR_CPU] = function##_backward_forward },                                     \
         .backward = function##_backward_backward,                                                  \
     };

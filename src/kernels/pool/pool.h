@@ -32,43 +32,34 @@ struct pool_plan {
     int64_t divisor;          /* of averages: instead of counting; 0: count */
 };
 
-/* x (planes, in…) → y (planes, out…), contiguous, float32 or float64; `index` (planes, out…) as the
- * plan says. NaN wins over all, and the first of equals. */
-void pool_max(const struct pool_plan *plan, cr_dtype dtype, const void *x, void *y, void *index);
-
-/* grad (planes, out…) added up at the places of the maxima in grad_x (planes, in…). */
-void pool_max_scatter(const struct pool_plan *plan, cr_dtype dtype, const void *grad,
-                      const void *index, void *grad_x);
-
-/* y (planes, out…) read from the places of the maxima in x (planes, in…). */
-void pool_max_gather(const struct pool_plan *plan, cr_dtype dtype, const void *x, const void *index,
-                     void *y);
-
-/* The means of the windows, and their gradient. */
-void pool_avg(const struct pool_plan *plan, cr_dtype dtype, const void *x, void *y);
-void pool_avg_backward(const struct pool_plan *plan, cr_dtype dtype, const void *grad,
-                       void *grad_x);
-
-/* ---- the loops for each instruction set ---- */
+enum pool_kind {
+    POOL_MAX,          /* x (planes, in…) → y (planes, out…), and the places of the maxima */
+    POOL_MAX_SCATTER,  /* x (planes, out…) added up at those places in y (planes, in…) */
+    POOL_MAX_GATHER,   /* y (planes, out…) read from those places in x (planes, in…) */
+    POOL_AVG,          /* the means of the windows */
+    POOL_AVG_BACKWARD, /* their gradient: x (planes, out…) → y (planes, in…) */
+    POOL_KIND_COUNT
+};
 
 struct pool_buffers {
     const void *x;
     void *y;
-    void *index;
+    void *index; /* (planes, out…) as the plan says: written by POOL_MAX, read by the next two */
 };
+
+/* Runs one of them over contiguous memory of a floating dtype. NaN wins over all, and the first of
+ * equals. 16-bit floats are widened in the workspace, part by part, as it is computed. */
+void pool_run(const struct pool_plan *plan, enum pool_kind kind, cr_dtype dtype,
+              struct pool_buffers buffers, void *workspace);
+
+/* Its bytes, for planes of so many inputs and outputs. */
+size_t pool_workspace(cr_dtype dtype, int64_t inputs, int64_t outputs);
+
+/* ---- the loops for each instruction set ---- */
 
 /* The planes [begin, end); the buffers begin with plane 0. */
 typedef void (*pool_loop)(const struct pool_plan *plan, const struct pool_buffers *buffers,
                           int64_t begin, int64_t end);
-
-enum pool_kind {
-    POOL_MAX,
-    POOL_MAX_SCATTER,
-    POOL_MAX_GATHER,
-    POOL_AVG,
-    POOL_AVG_BACKWARD,
-    POOL_KIND_COUNT
-};
 
 struct pool_loops {
     pool_loop f32[POOL_KIND_COUNT];

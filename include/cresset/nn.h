@@ -39,7 +39,8 @@ typedef struct cr_scope {
 
 typedef struct cr_model_args {
     uint64_t seed;
-    bool meta; /* parameters have shapes and no data */
+    bool meta;          /* parameters have shapes and no data */
+    bool uninitialized; /* parameters begin with no particular values: they are loaded next */
 } cr_model_args;
 
 /* A model without parameters, in training mode. NULL when memory runs out. */

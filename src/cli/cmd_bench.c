@@ -7,16 +7,20 @@
 #include "cresset/models.h"
 #include "cresset/ops.h"
 #include "cresset/optim.h"
+#include "cresset/state_dict.h"
 #include "cresset/system.h"
 #include "cresset/thread.h"
 
-#define WARM_UP_RUNS 2
+/* Names in a file of --load and --save beside those of the model. */
+#define INPUT_NAME  "bench.input"
+#define TARGET_NAME "bench.target"
+#define RESULT_NAME "bench.result"
 
 typedef struct bench_settings {
     cr_model_settings model;
     number_list input;
-    int64_t batch_size, repeat, threads;
-    const char *mode, *optimizer, *precision;
+    int64_t batch_size, repeat, warm_up, threads;
+    const char *mode, *optimizer, *precision, *load, *save;
     bool memory, json;
     profile_options profile;
 } bench_settings;
@@ -45,8 +49,15 @@ static const cli_option options[] = {
     PRECISION_OPTION(bench_settings, precision, "Work"),
     CLASSES_OPTION(bench_settings, model, "Model"),
     MODEL_OPTIONS(bench_settings, model, "Model"),
+    { "load", 0, "Work", FILE_PATH(bench_settings, load), "FILE", NULL,
+      "begin with the weights of a safetensors file; its tensors " INPUT_NAME " and " TARGET_NAME
+      ", if it has them, are the batch" },
+    { "save", 0, "Work", FILE_PATH(bench_settings, save), "FILE", NULL,
+      "write the weights as they are in the end, and the result of inference as " RESULT_NAME },
     { "repeat", 'r', "Measurement", INTEGER(bench_settings, repeat, 1, 100000), "N", "10",
       "how many times each work is timed" },
+    { "warm-up", 0, "Measurement", INTEGER(bench_settings, warm_up, 0, 100000), "N", "2",
+      "how many times each work is done before that" },
     { "threads", 't', "Measurement", INTEGER(bench_settings, threads, 0, 1024), "N", "0",
       "threads to compute with; 0 is the default of cresset info" },
     { "memory", 0, "Measurement", FLAG(bench_settings, memory), NULL, NULL,
@@ -69,10 +80,12 @@ typedef struct workload {
     cr_optim *optimizer;
     cr_tensor *input;  /* (N, …) */
     cr_tensor *target; /* labels (N), or for a model without classes what its result should be */
+    cr_tensor *result; /* of inference */
 } workload;
 
 typedef struct timing {
     double median, fastest, slowest;
+    double loss;           /* of the first training step, warm-up or not */
     int64_t memory;        /* bytes of tensors at the highest */
     cr_memory_report held; /* with --memory */
 } timing;
@@ -102,15 +115,61 @@ static bool build(workload *work, cr_shape shape)
     return work->target != NULL;
 }
 
+/* The tensor of that name, if the file has it, in the place of a random one. */
+static void adopt_tensor(cr_safetensors *file, const char *name, cr_tensor **tensor)
+{
+    cr_shape random = cr_shape_of(*tensor);
+    if (cr_safetensors_find(file, name) < 0)
+        return;
+    cr_tensor *own = cr_retain(cr_safetensors_load(file, name));
+    cr_shape shape = cr_shape_of(own);
+    if (own && (!cr_shape_equal(&shape, &random) || cr_dtype_of(own) != cr_dtype_of(*tensor)))
+        cr_error_set(CR_ERROR_SHAPE, "%s has another shape or dtype than the work has", name);
+    cr_release(*tensor);
+    *tensor = own;
+}
+
+/* Takes weights and batch from a file. */
+static bool load(workload *work, const char *path)
+{
+    cr_safetensors *file = cr_safetensors_open(path);
+    cr_load_options strict = { .ignore = "bench.*" };
+    if (!file)
+        return false;
+    if (cr_model_load_from(work->model, file, &strict, NULL) == CR_OK) {
+        adopt_tensor(file, INPUT_NAME, &work->input);
+        adopt_tensor(file, TARGET_NAME, &work->target);
+    }
+    cr_safetensors_close(file);
+    return !cr_failed();
+}
+
+static bool save(const workload *work, const char *path)
+{
+    int count = cr_model_tensor_count(work->model);
+    cr_safetensors_item *items = cr_alloc_zeroed((size_t)count + 1, sizeof *items);
+    if (!items)
+        return false;
+    for (int i = 0; i < count; i++) {
+        cr_named_tensor named = cr_model_tensor_at(work->model, i);
+        items[i] = (cr_safetensors_item){ named.name, named.tensor };
+    }
+    if (work->result)
+        items[count++] = (cr_safetensors_item){ RESULT_NAME, work->result };
+    cr_safetensors_save(path, items, count, NULL, 0);
+    cr_free(items);
+    return !cr_failed();
+}
+
 static bool prepare(workload *work, const cr_architecture *architecture,
                     const bench_settings *settings)
 {
     cr_shape shape = sample_shape(architecture, &settings->input, settings->batch_size);
     work->bound = (cr_bound_architecture){ architecture, settings->model };
-    work->model = cr_model_new(.seed = 1);
+    work->model = cr_model_new(.seed = 1, .uninitialized = settings->load != NULL);
     work->input = cr_retain(random_input(architecture, shape));
     cr_memory_tag(work->input, CR_MEMORY_INPUT);
-    if (cr_failed() || !build(work, shape))
+    if (cr_failed() || !build(work, shape) || (settings->load && !load(work, settings->load)))
         return false;
     cr_optim_settings step = cr_optim_defaults(cr_optim_find(settings->optimizer));
     step.lr = 1e-3;
@@ -125,6 +184,7 @@ static void release(workload *work)
     cr_model_free(work->model);
     cr_release(work->input);
     cr_release(work->target);
+    cr_release(work->result);
     cr_frame_end_all();
 }
 
@@ -136,17 +196,21 @@ static cr_tensor *loss_of(const workload *work)
     return cr_mse_loss(y, work->target);
 }
 
-static void train_step(workload *work)
+/* The loss goes to *value, unless that is NULL. */
+static void train_step(workload *work, double *value)
 {
     cr_tensor *loss = loss_of(work);
     cr_model_zero_grad(work->model);
     cr_backward(loss);
     cr_optim_step(work->optimizer);
+    if (value)
+        *value = cr_item(loss);
 }
 
 static void infer(workload *work)
 {
-    cr_run_architecture(cr_root(work->model), work->input, &work->bound);
+    cr_release(work->result);
+    work->result = cr_retain(cr_run_architecture(cr_root(work->model), work->input, &work->bound));
 }
 
 static int by_value(const void *a, const void *b)
@@ -158,7 +222,8 @@ static int by_value(const void *a, const void *b)
 /* Times runs of a work after a few that are not counted. False with an error set. */
 static bool measure(workload *work, bool training, const bench_settings *settings, timing *result)
 {
-    int64_t repeat = settings->repeat;
+    int64_t repeat = settings->repeat, first = -settings->warm_up;
+    double loss = 0;
     double *seconds = cr_alloc_zeroed((size_t)repeat, sizeof *seconds);
     if (!seconds)
         return false;
@@ -167,11 +232,11 @@ static bool measure(workload *work, bool training, const bench_settings *setting
     cr_memory_reset_peak();
     if (settings->memory)
         cr_memory_trace_reset();
-    for (int64_t i = -WARM_UP_RUNS; i < repeat && !cr_failed(); i++) {
+    for (int64_t i = first; i < repeat && !cr_failed(); i++) {
         cr_frame frame = cr_frame_begin();
         double began = cr_clock_seconds();
         if (training)
-            train_step(work);
+            train_step(work, i == first ? &loss : NULL);
         else
             infer(work);
         cr_frame_end(frame);
@@ -183,6 +248,7 @@ static bool measure(workload *work, bool training, const bench_settings *setting
     *result = (timing){ (seconds[(repeat - 1) / 2] + seconds[repeat / 2]) / 2,
                         seconds[0],
                         seconds[repeat - 1],
+                        loss,
                         (int64_t)cr_memory_get_stats().peak,
                         { 0 } };
     cr_free(seconds);
@@ -228,6 +294,8 @@ static int report_timings(const arguments *args, const workload *work, const tim
             continue;
         add_timing(&table, words[i], &results[i], settings->batch_size);
         json_t *row = timing_to_json(modes[i], &results[i], settings->batch_size);
+        if (i == 0)
+            json_object_set_new(row, "loss", json_finite(results[i].loss));
         if (settings->memory)
             json_object_set_new(row, "memory", memory_to_json(&results[i].held));
         json_array_append_new(rows, row);
@@ -278,7 +346,7 @@ static int run(const arguments *args)
     bool good = !settings->memory || cr_memory_trace_start() == CR_OK;
     json_t *profile = NULL;
     good = good && prepare(&work, architecture, settings) &&
-           profiling_begin(&settings->profile, WARM_UP_RUNS);
+           profiling_begin(&settings->profile, (int)settings->warm_up);
     if (good && trains)
         good = measure(&work, true, settings, &results[0]);
     cr_profile_pause(trains); /* one work is profiled */
@@ -289,6 +357,8 @@ static int run(const arguments *args)
     }
     if (good && infers)
         good = measure(&work, false, settings, &results[1]);
+    if (good && settings->save)
+        good = save(&work, settings->save);
     if (good && settings->json)
         good = profiling_end(&settings->profile, NULL, stdout, &profile);
     int status =

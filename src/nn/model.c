@@ -36,6 +36,7 @@ struct init_rule {
 struct cr_model {
     uint64_t seed;
     bool is_meta;
+    bool is_uninitialized;
     bool is_training;
     bool cumulative_statistics;
     cr_scope_node *root;
@@ -74,6 +75,7 @@ cr_model *cr_model_new_with(cr_model_args args)
     }
     model->seed = args.seed;
     model->is_meta = args.meta;
+    model->is_uninitialized = args.uninitialized;
     model->is_training = true;
     model->root = root;
     return model;
@@ -235,6 +237,8 @@ static uint64_t name_hash(const char *name)
 
 static cr_status entry_initialize(cr_model *model, const struct entry *entry, cr_init init)
 {
+    if (model->is_uninitialized)
+        return CR_OK;
     for (struct init_rule *rule = model->rules; rule; rule = rule->next) {
         if (cr_pattern_match(rule->pattern, entry->name)) {
             init = rule->init;

@@ -25,9 +25,9 @@ void cr_classifier_free(cr_classifier *classifier)
 }
 
 /* Makes the model and its parameters, for one sample's shape. */
-static cr_status build(cr_classifier *classifier, uint64_t seed)
+static cr_status build(cr_classifier *classifier, cr_model_args args)
 {
-    classifier->model = cr_model_new(.seed = seed);
+    classifier->model = cr_model_new_with(args);
     if (!classifier->model)
         return cr_error_status();
     cr_shape batch = { .ndim = classifier->input.ndim + 1, .dim = { 2 } };
@@ -104,7 +104,8 @@ cr_classifier *cr_classifier_new(const char *architecture, cr_model_settings set
         return NULL;
     settings.classes = cr_dataset_class_count(data);
     classifier->bound = (cr_bound_architecture){ found, settings };
-    if (adopt_data(classifier, data) != CR_OK || build(classifier, seed) != CR_OK) {
+    if (adopt_data(classifier, data) != CR_OK ||
+        build(classifier, (cr_model_args){ .seed = seed }) != CR_OK) {
         cr_classifier_free(classifier);
         return NULL;
     }
@@ -275,7 +276,7 @@ static cr_status load_from(cr_classifier *classifier, const char *path)
     cr_status status = description ? read_description(classifier, description, path)
                                    : refuse(path, "it has no description");
     if (status == CR_OK)
-        status = build(classifier, 0);
+        status = build(classifier, (cr_model_args){ .uninitialized = true });
     if (status == CR_OK)
         status = read_weights(classifier, file, path);
     cr_safetensors_close(file);

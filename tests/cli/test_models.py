@@ -1,5 +1,7 @@
 """`cresset models`, `data` and `bench`: tables for people, JSON for programs."""
+import hashlib
 import os
+import tempfile
 import unittest
 
 from command import CLASSES, SIDE, CommandTest, FolderTest
@@ -87,6 +89,37 @@ class BenchTest(CommandTest):
             self.assertEqual([row["mode"] for row in answer["timings"]], ["train", "infer"])
         self.assert_refused(2, "--input of bert_base must be like 128", "bench", "bert_base",
                             "--input", "3x4")
+
+    def test_same_bits_at_any_number_of_threads(self):
+        """A training step of every kind of model ends with the same weights."""
+        works = (("mlp",), ("small_cnn", "--input", "1x12x12"),
+                 ("resnet18", "--small-stem", "--input", "1x8x8"),
+                 ("resnet34", "--input", "3x32x32"), ("mobilenet_v2", "--input", "3x32x32"),
+                 ("swin_t", "--input", "3x60x32"), ("bert_base", "--width", "64", "--input", "19"),
+                 ("bilstm", "--width", "16", "--input", "7x12"))
+        for work in works:
+            with tempfile.TemporaryDirectory() as folder:
+                begin, end = (os.path.join(folder, name) for name in ("begin", "end"))
+                words = ("bench", *work, "--batch-size", "3", "--warm-up", "0", "--repeat", "1")
+                self.assert_done(*words, "--mode", "infer", "--save", begin)
+                digests = set()
+                for threads in "124":
+                    self.assert_done(*words, "--mode", "train", "--optimizer", "adamw",
+                                     "--threads", threads, "--load", begin, "--save", end)
+                    with open(end, "rb") as file:
+                        digests.add(hashlib.sha256(file.read()).hexdigest())
+                self.assertEqual(len(digests), 1, work[0])
+
+    def test_load_and_save(self):
+        with tempfile.TemporaryDirectory() as folder:
+            first, second = (os.path.join(folder, name) for name in "ab")
+            words = ("bench", "bilstm", "--width", "16", "--input", "7x12", "--batch-size", "2",
+                     "--warm-up", "0", "--repeat", "1")
+            self.assert_done(*words, "--save", first)
+            self.assert_done(*words, "--mode", "infer", "--load", first, "--save", second)
+            with open(first, "rb") as a, open(second, "rb") as b:
+                self.assertEqual(a.read(), b.read())
+            self.assert_refused(1, "weight_ih_l0", "bench", "bilstm", "--load", first)
 
     def test_text(self):
         text = self.assert_done("bench", "mlp", "--mode", "infer", "--repeat", "2", "-t", "1")

@@ -142,7 +142,7 @@ typedef struct conv_run {
 static void call_forward(void *context)
 {
     conv_run *r = context;
-    cr_conv_forward(&r->conv, r->input, r->weight, NULL, r->output, r->workspace);
+    cr_conv_forward(&r->conv, r->input, r->weight, NULL, NULL, r->output, r->workspace);
 }
 
 static void call_data(void *context)

@@ -6,6 +6,7 @@
 #include "cresset/array_file.h"
 #include "cresset/autograd.h"
 #include "cresset/classifier.h"
+#include "cresset/conv_norm.h"
 #include "cresset/data.h"
 #include "cresset/error.h"
 #include "cresset/file.h"

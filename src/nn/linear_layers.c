@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "cresset/activation.h"
-#include "cresset/convolution.h"
+#include "cresset/conv_norm.h"
 #include "cresset/linear_algebra.h"
 #include "nn/nn.h"
 
@@ -146,6 +146,30 @@ static cr_tensor *pad_before(const cr_conv_args *args, struct conv_plan *plan)
     return cr_pad(args->x, list, args->padding_mode, 0);
 }
 
+/* Those of a plan. */
+static void parameters_of(cr_scope at, const cr_conv_args *args, const struct conv_plan *plan,
+                          struct conv_parameters *p)
+{
+    int64_t in = plan->in / plan->groups;
+    int64_t fan_in = in * cr_shape_numel(&plan->kernel);
+    p->weight = default_weight(at, weight_shape(args->out, in, &plan->kernel));
+    p->bias = args->no_bias ? NULL : default_bias(at, args->out, fan_in);
+    p->settings = (cr_functional_conv_args){ .stride = plan->stride,
+                                             .padding = plan->padding,
+                                             .dilation = plan->dilation,
+                                             .groups = plan->groups };
+}
+
+bool conv_parameters(cr_scope at, int spatial, const cr_conv_args *args,
+                     struct conv_parameters *parameters)
+{
+    struct conv_plan plan;
+    if (!conv_plan(args, "convolution", spatial, &plan))
+        return false;
+    parameters_of(at, args, &plan, parameters);
+    return !cr_failed();
+}
+
 static const char *const conv_kinds[] = { "", "Conv1d", "Conv2d", "Conv3d" };
 static const char *const transposed_kinds[] = { "", "ConvTranspose1d", "ConvTranspose2d",
                                                 "ConvTranspose3d" };
@@ -156,17 +180,13 @@ cr_tensor *cr_conv_with(cr_scope at, const char *name, int spatial, cr_conv_args
     if (!conv_plan(&args, "convolution", spatial, &plan))
         return NULL;
     struct layer layer = layer_begin(at, name, conv_kinds[spatial], args.x);
-    int64_t in = plan.in / plan.groups;
-    int64_t fan_in = in * cr_shape_numel(&plan.kernel);
-    cr_tensor *weight = default_weight(layer.at, weight_shape(args.out, in, &plan.kernel));
-    cr_tensor *bias = args.no_bias ? NULL : default_bias(layer.at, args.out, fan_in);
     cr_tensor *x = pad_before(&args, &plan);
-    cr_tensor *y = cr_functional_conv(x, weight, bias,
-                                      (cr_functional_conv_args){ .stride = plan.stride,
-                                                                 .padding = plan.padding,
-                                                                 .dilation = plan.dilation,
-                                                                 .groups = plan.groups });
-    return layer_end(layer, y);
+    struct conv_parameters p;
+    parameters_of(layer.at, &args, &plan, &p);
+    if (cr_failed() || cr_model_is_training(layer.at.model) || cr_grad_enabled())
+        return layer_end(layer, cr_functional_conv(x, p.weight, p.bias, p.settings));
+    return layer_end(layer, cr_functional_conv_norm_activation(x, .weight = p.weight,
+                                                               .bias = p.bias, .conv = p.settings));
 }
 
 cr_tensor *cr_conv_transpose_with(cr_scope at, const char *name, int spatial, cr_conv_args args)

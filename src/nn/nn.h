@@ -4,6 +4,7 @@
 
 #include "base/base.h"
 #include "cresset/autograd.h"
+#include "cresset/convolution.h"
 #include "cresset/nn.h"
 #include "cresset/ops.h"
 #include "tensor/tensor.h"
@@ -26,6 +27,26 @@ cr_tensor *layer_end(struct layer layer, cr_tensor *output);
 /* While set, batch norm averages its statistics plainly over the batches, whatever its momentum. */
 void model_set_cumulative_statistics(cr_model *model, bool cumulative);
 bool model_cumulative_statistics(const cr_model *model);
+
+/* The parameters and settings of a convolution at a place, made if they are not there; false on
+ * failure. What the padding of the convolution itself does not do is not among them. */
+struct conv_parameters {
+    cr_tensor *weight;
+    cr_tensor *bias;
+    cr_functional_conv_args settings;
+};
+bool conv_parameters(cr_scope at, int spatial, const cr_conv_args *args,
+                     struct conv_parameters *parameters);
+
+/* The same of batch norm with its running statistics. */
+struct batch_norm_parameters {
+    cr_tensor *weight;
+    cr_tensor *bias;
+    cr_tensor *mean;
+    cr_tensor *variance;
+    cr_tensor *tracked;
+};
+bool batch_norm_parameters(cr_scope at, int64_t channels, struct batch_norm_parameters *parameters);
 
 /* The number of elements in the parameters right at a place. */
 int64_t scope_parameter_count(cr_scope at);

@@ -15,15 +15,9 @@ static cr_tensor *shift_parameter(cr_scope at, cr_shape shape)
 
 /* ---- batch norm ---- */
 
-struct statistics {
-    cr_tensor *mean;
-    cr_tensor *variance;
-    cr_tensor *tracked;
-};
-
 /* Counts the batch and gives the weight that its statistics get. */
 static double count_batch(cr_scope at, const cr_batch_norm_args *args,
-                          const struct statistics *statistics)
+                          const struct batch_norm_parameters *statistics)
 {
     double momentum = args->momentum != 0 ? args->momentum : 0.1;
     int64_t *tracked = cr_data(statistics->tracked);
@@ -35,6 +29,23 @@ static double count_batch(cr_scope at, const cr_batch_norm_args *args,
     return momentum;
 }
 
+/* The running statistics alone. */
+static bool statistics_at(cr_scope at, int64_t channels, struct batch_norm_parameters *parameters)
+{
+    cr_shape shape = CR_SHAPE(channels);
+    parameters->mean = cr_buffer(at, "running_mean", shape, CR_F32, 0);
+    parameters->variance = cr_buffer(at, "running_var", shape, CR_F32, 1);
+    parameters->tracked = cr_buffer(at, "num_batches_tracked", cr_shape_scalar(), CR_I64, 0);
+    return !cr_failed();
+}
+
+bool batch_norm_parameters(cr_scope at, int64_t channels, struct batch_norm_parameters *parameters)
+{
+    parameters->weight = scale_parameter(at, CR_SHAPE(channels));
+    parameters->bias = shift_parameter(at, CR_SHAPE(channels));
+    return statistics_at(at, channels, parameters);
+}
+
 static cr_tensor *batch_norm_run(cr_scope at, const cr_batch_norm_args *args)
 {
     bool training = cr_model_is_training(at.model);
@@ -44,7 +55,7 @@ static cr_tensor *batch_norm_run(cr_scope at, const cr_batch_norm_args *args)
                                            .eps = args->eps,
                                            .residual = args->residual };
     cr_shape channels = CR_SHAPE(cr_dim(args->x, 1));
-    struct statistics statistics = { 0 };
+    struct batch_norm_parameters statistics = { 0 };
     if (!args->no_affine) {
         call.weight = scale_parameter(at, channels);
         call.bias = shift_parameter(at, channels);
@@ -53,10 +64,7 @@ static cr_tensor *batch_norm_run(cr_scope at, const cr_batch_norm_args *args)
         call.training = true;
         return cr_functional_batch_norm_with(call);
     }
-    statistics.mean = cr_buffer(at, "running_mean", channels, CR_F32, 0);
-    statistics.variance = cr_buffer(at, "running_var", channels, CR_F32, 1);
-    statistics.tracked = cr_buffer(at, "num_batches_tracked", cr_shape_scalar(), CR_I64, 0);
-    if (cr_failed())
+    if (!statistics_at(at, cr_dim(args->x, 1), &statistics))
         return NULL;
     /* Neither a run for shapes nor the second run of a checkpoint counts as a batch. */
     bool counts = training && cr_device_of(args->x) != CR_META && !cr_is_recomputing();

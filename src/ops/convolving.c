@@ -3,6 +3,10 @@
  * Three kernels make a closed family: the convolution, its gradient by the input (which is the
  * transposed convolution) and its gradient by the weight. The gradients of each are written with
  * the others, so they have gradients of any order. */
+#include <math.h>
+#include <string.h>
+
+#include "cresset/conv_norm.h"
 #include "kernels/conv/conv.h"
 #include "ops/ops.h"
 
@@ -178,15 +182,73 @@ static cr_epilogue bias_epilogue(const cr_call *call)
     return (cr_epilogue){ .row_bias = bias ? tensor_bytes(bias) : NULL };
 }
 
+/* ---- forms of weights that inference keeps with their storages ---- */
+
+/* What such a form was made of. The storages' versions move when they are written. */
+struct prepared_key {
+    unsigned form;
+    unsigned versions[4];
+    const struct storage *storages[4];
+    int64_t offsets[4];
+    cr_shape shape;
+    double eps;
+};
+
+/* Kept with the storage of the weight, and held by those who read it meanwhile. */
+struct prepared {
+    int references;
+    struct prepared_key key;
+    size_t bytes;
+    float *data;
+};
+
+/* Guards what storages keep, and the counts of references. */
+static atomic_flag prepared_lock = ATOMIC_FLAG_INIT;
+
+static void lock_prepared(void)
+{
+    while (atomic_flag_test_and_set_explicit(&prepared_lock, memory_order_acquire))
+        ;
+}
+
+static void unlock_prepared(void)
+{
+    atomic_flag_clear_explicit(&prepared_lock, memory_order_release);
+}
+
+static void release_prepared(void *context)
+{
+    struct prepared *prepared = context;
+    lock_prepared();
+    bool is_last = prepared && --prepared->references == 0;
+    unlock_prepared();
+    if (!is_last)
+        return;
+    cr_buffer_free(prepared->data, prepared->bytes);
+    cr_free(prepared);
+}
+
+/* Training writes the weight next, and needs the memory. */
+static void forget_prepared(struct storage *storage)
+{
+    if (storage->is_foreign)
+        return;
+    lock_prepared();
+    struct prepared *before = storage->context;
+    storage->context = NULL;
+    unlock_prepared();
+    release_prepared(before);
+}
+
 /* ---- conv1d, conv2d, conv3d ---- */
 
-static cr_status convolution_infer(cr_infer_call *call)
+static cr_status infer_convolution(cr_infer_call *call, struct convolution_attributes *a,
+                                   int spatial)
 {
     static const char *names[] = { "x", "weight" };
     const cr_tensor *x = call->inputs[0], *weight = call->inputs[1];
-    struct convolution_attributes *a = call->attributes;
     cr_tensor_spec *out = &call->outputs[0];
-    int spatial = spatial_of(call->op, convolution_records), first = x->shape.ndim - spatial;
+    int first = x->shape.ndim - spatial;
     if (check_operands(call, spatial, names, spatial + 2) != CR_OK ||
         complete_attributes(a, spatial) != CR_OK)
         return cr_error_status();
@@ -214,6 +276,11 @@ static cr_status convolution_infer(cr_infer_call *call)
     return CR_OK;
 }
 
+static cr_status convolution_infer(cr_infer_call *call)
+{
+    return infer_convolution(call, call->attributes, spatial_of(call->op, convolution_records));
+}
+
 static cr_conv convolution_of(const cr_call *call)
 {
     int spatial = spatial_of(call->op, convolution_records);
@@ -232,8 +299,10 @@ static void convolution_forward(const cr_call *call)
     struct half_call half;
     const cr_call *computed = half_begin(&half, call);
     cr_conv c = convolution_of(computed);
+    if (cr_grad_enabled())
+        forget_prepared(call->inputs[1]->storage);
     cr_epilogue epilogue = bias_epilogue(computed);
-    cr_conv_forward(&c, tensor_bytes(computed->inputs[0]), tensor_bytes(computed->inputs[1]),
+    cr_conv_forward(&c, tensor_bytes(computed->inputs[0]), tensor_bytes(computed->inputs[1]), NULL,
                     &epilogue, tensor_bytes(computed->outputs[0]), computed->workspace);
     half_end(computed, call);
 }
@@ -524,12 +593,354 @@ static const cr_op weight_records[3] = {
     WEIGHT_GRADIENT("conv3d_backward"),
 };
 
+/* ---- with batch norm, a residual and an activation ----
+ *
+ * Where a gradient is wanted, and in other dtypes than float32, this is written with the ops of
+ * these names. Else one kernel does it. */
+
+enum { IN_X, IN_WEIGHT, IN_BIAS, IN_SCALE, IN_SHIFT, IN_MEAN, IN_VAR, IN_RESIDUAL, IN_COUNT };
+
+struct conv_norm_attributes {
+    struct convolution_attributes conv;
+    double eps;
+    int activation; /* cr_fused_activation */
+};
+
+#define SETTING(kind, field)                                                                       \
+    {                                                                                              \
+#field, CR_ATTRIBUTE_##kind, offsetof(struct conv_norm_attributes, conv.field)             \
+    }
+
+static const cr_attribute conv_norm_table[] = {
+    SETTING(INTS, stride),
+    SETTING(INTS, padding),
+    SETTING(INTS, dilation),
+    SETTING(INT, groups),
+    CR_ATTRIBUTE(struct conv_norm_attributes, FLOAT, eps),
+    CR_ATTRIBUTE(struct conv_norm_attributes, ENUM, activation),
+    CR_ATTRIBUTE_END,
+};
+
+/* ---- in one kernel: float32, without gradients ---- */
+
+static int spatial_of_weight(const cr_tensor *weight)
+{
+    return weight->shape.ndim - 2;
+}
+
+static cr_status native_infer(cr_infer_call *call)
+{
+    struct conv_norm_attributes *a = call->attributes;
+    if (infer_convolution(call, &a->conv, spatial_of_weight(call->inputs[IN_WEIGHT])) != CR_OK)
+        return cr_error_status();
+    const cr_tensor *residual = CALL_INPUT(call, IN_RESIDUAL);
+    if (residual && !cr_shape_equal(&residual->shape, &call->outputs[0].shape))
+        return cr_error_set(CR_ERROR_SHAPE, "the residual must have the shape of the result");
+    for (int i = IN_SCALE; i <= IN_VAR; i++) {
+        const cr_tensor *vector = CALL_INPUT(call, i);
+        if (vector && tensor_numel(vector) != call->inputs[IN_WEIGHT]->shape.dim[0])
+            return cr_error_set(CR_ERROR_SHAPE, "norm must have one value for each output channel");
+    }
+    return CR_OK;
+}
+
+static cr_conv conv_of_call(const cr_call *call)
+{
+    const struct conv_norm_attributes *a = call->attributes;
+    const cr_tensor *weight = call->inputs[IN_WEIGHT];
+    return conv_of(&a->conv, spatial_of_weight(weight), call->inputs[IN_X], call->outputs[0],
+                   weight->shape.dim + 2);
+}
+
+/* ---- weights with norm folded in, in the form that the kernel reads ---- */
+
+static struct prepared_key key_of(const cr_call *call, unsigned form)
+{
+    static const int parts[4] = { IN_WEIGHT, IN_SCALE, IN_MEAN, IN_VAR };
+    const struct conv_norm_attributes *a = call->attributes;
+    struct prepared_key key;
+    memset(&key, 0, sizeof key); /* gaps, too: keys are compared as bytes */
+    key.form = form;
+    key.shape = call->inputs[IN_WEIGHT]->shape;
+    key.eps = a->eps;
+    for (int i = 0; i < 4; i++) {
+        const cr_tensor *part = CALL_INPUT(call, parts[i]);
+        if (!part)
+            continue;
+        key.versions[i] = tensor_version(part);
+        key.storages[i] = part->storage;
+        key.offsets[i] = part->offset;
+    }
+    return key;
+}
+
+/* What the weight's storage keeps, if it was made of the same; to be released. */
+static struct prepared *find_prepared(struct storage *storage, const struct prepared_key *key)
+{
+    lock_prepared();
+    struct prepared *kept = storage->is_foreign ? NULL : storage->context;
+    if (kept && memcmp(&kept->key, key, sizeof *key) == 0)
+        kept->references++;
+    else
+        kept = NULL;
+    unlock_prepared();
+    return kept;
+}
+
+static void keep_prepared(struct storage *storage, struct prepared *prepared)
+{
+    if (storage->is_foreign)
+        return;
+    lock_prepared();
+    struct prepared *before = storage->context;
+    storage->context = prepared;
+    storage->release = release_prepared;
+    prepared->references++;
+    unlock_prepared();
+    release_prepared(before);
+}
+
+static const float *floats_of(const cr_call *call, int i)
+{
+    const cr_tensor *tensor = CALL_INPUT(call, i);
+    return tensor ? TENSOR_DATA(float, tensor) : NULL;
+}
+
+/* What norm multiplies a channel by. */
+static float scale_of(const cr_call *call, int64_t channel)
+{
+    const struct conv_norm_attributes *a = call->attributes;
+    const float *weight = floats_of(call, IN_SCALE), *var = floats_of(call, IN_VAR);
+    float invstd = (float)(1 / sqrt((double)var[channel] + a->eps));
+    return weight ? weight[channel] * invstd : invstd;
+}
+
+static void fold_weights(const cr_call *call, float *to)
+{
+    const cr_tensor *weight = call->inputs[IN_WEIGHT];
+    const float *from = TENSOR_DATA(float, weight);
+    int64_t channels = weight->shape.dim[0], each = channels ? tensor_numel(weight) / channels : 0;
+    for (int64_t channel = 0; channel < channels; channel++) {
+        float scale = scale_of(call, channel);
+        for (int64_t i = 0; i < each; i++)
+            *to++ = scale * *from++;
+    }
+}
+
+/* Fills in `prepared`: the folded weights, packed where the kernel has a form of its own. */
+static void prepare(const cr_call *call, const cr_conv *c, struct prepared *prepared)
+{
+    const cr_tensor *weight = call->inputs[IN_WEIGHT];
+    bool is_packed = cr_conv_prepared_size(c) > 0;
+    if (!CALL_INPUT(call, IN_MEAN)) {
+        cr_conv_prepare(c, tensor_bytes(weight), prepared->data);
+        return;
+    }
+    size_t bytes = (size_t)tensor_numel(weight) * sizeof(float);
+    float *folded = is_packed ? cr_buffer_alloc(bytes) : prepared->data;
+    if (!folded)
+        return;
+    fold_weights(call, folded);
+    if (!is_packed)
+        return;
+    cr_conv_prepare(c, folded, prepared->data);
+    cr_buffer_free(folded, bytes);
+}
+
+/* The weights as cr_conv_forward reads them, to be released. NULL on failure, or where they are
+ * read as they are. */
+static struct prepared *prepared_weights(const cr_call *call, const cr_conv *c)
+{
+    const cr_tensor *weight = call->inputs[IN_WEIGHT];
+    size_t bytes = cr_conv_prepared_size(c);
+    if (!bytes && CALL_INPUT(call, IN_MEAN))
+        bytes = (size_t)tensor_numel(weight) * sizeof(float);
+    if (!bytes)
+        return NULL;
+    struct prepared_key key = key_of(call, cr_conv_prepared_form(c));
+    struct prepared *prepared = find_prepared(weight->storage, &key);
+    if (prepared)
+        return prepared;
+    prepared = cr_alloc(sizeof *prepared);
+    float *data = prepared ? cr_buffer_alloc(bytes) : NULL;
+    if (!data) {
+        cr_free(prepared);
+        return NULL;
+    }
+    *prepared = (struct prepared){ .references = 1, .bytes = bytes, .data = data };
+    memcpy(&prepared->key, &key, sizeof key);
+    prepare(call, c, prepared);
+    if (!cr_failed())
+        keep_prepared(weight->storage, prepared);
+    return prepared;
+}
+
+/* ---- the kernel ---- */
+
+static size_t shift_size(const cr_call *call)
+{
+    return round_workspace((size_t)call->inputs[IN_WEIGHT]->shape.dim[0] * sizeof(float));
+}
+
+static size_t native_workspace(const cr_call *call)
+{
+    cr_conv c = conv_of_call(call);
+    return shift_size(call) + cr_conv_forward_workspace(&c);
+}
+
+/* What norm adds to a channel of the convolution by folded weights. */
+static void fold_shift(const cr_call *call, float *shift)
+{
+    const float *bias = floats_of(call, IN_BIAS), *mean = floats_of(call, IN_MEAN);
+    const float *added = floats_of(call, IN_SHIFT);
+    for (int64_t i = 0; i < call->inputs[IN_WEIGHT]->shape.dim[0]; i++)
+        shift[i] = ((bias ? bias[i] : 0) - mean[i]) * scale_of(call, i) + (added ? added[i] : 0);
+}
+
+static cr_epilogue fused_epilogue(const cr_call *call)
+{
+    static const cr_activation activations[CR_FUSED_COUNT] = {
+        CR_ACTIVATION_NONE, CR_ACTIVATION_RELU, CR_ACTIVATION_RELU6, CR_ACTIVATION_HARDSWISH,
+        CR_ACTIVATION_SILU
+    };
+    const struct conv_norm_attributes *a = call->attributes;
+    cr_epilogue e = { .row_bias = floats_of(call, IN_BIAS),
+                      .residual = floats_of(call, IN_RESIDUAL),
+                      .activation = activations[a->activation] };
+    if (CALL_INPUT(call, IN_MEAN)) {
+        fold_shift(call, call->workspace);
+        e.row_bias = call->workspace;
+    }
+    return e;
+}
+
+static void native_forward(const cr_call *call)
+{
+    cr_conv c = conv_of_call(call);
+    cr_epilogue epilogue = fused_epilogue(call);
+    struct prepared *prepared = prepared_weights(call, &c);
+    const void *weight = prepared ? prepared->data : TENSOR_DATA(float, call->inputs[IN_WEIGHT]);
+    if (!cr_failed())
+        cr_conv_forward(&c, tensor_bytes(call->inputs[IN_X]), weight,
+                        cr_conv_prepared_size(&c) ? weight : NULL, &epilogue,
+                        tensor_bytes(call->outputs[0]), (char *)call->workspace + shift_size(call));
+    release_prepared(prepared);
+}
+
+static int64_t fused_multiply_adds(const cr_call *call)
+{
+    const cr_shape *weight = &call->inputs[IN_WEIGHT]->shape;
+    int64_t each = weight->dim[0] ? cr_shape_numel(weight) / weight->dim[0] : 0;
+    int64_t norm = CALL_INPUT(call, IN_MEAN) ? 1 : 0;
+    return tensor_numel(call->outputs[0]) * (each + norm);
+}
+
+#define CONV_NORM                                                                                  \
+    .input_names = "x weight bias norm_weight norm_bias running_mean running_var residual",        \
+    .attributes = conv_norm_table, .attribute_size = sizeof(struct conv_norm_attributes),          \
+    .min_inputs = 2, .max_inputs = IN_COUNT
+
+static const cr_op native_conv_norm_activation_op = {
+    .name = "native_conv_norm_activation",
+    .summary = "conv_norm_activation in one pass, without gradients",
+    CONV_NORM,
+    .flags = CR_OP_NOT_DIFFERENTIABLE,
+    .infer = native_infer,
+    .workspace = native_workspace,
+    .forward = { [CR_CPU] = native_forward },
+    .multiply_adds = fused_multiply_adds,
+};
+
+/* ---- the choice ---- */
+
+static bool is_native(const cr_compose_call *call)
+{
+    if (cr_autocast_dtype() != CR_F32)
+        return false;
+    for (int i = 0; i < call->input_count; i++) {
+        const cr_tensor *input = call->inputs[i];
+        if (input && (input->dtype != CR_F32 || !input->storage ||
+                      (cr_grad_enabled() && input->requires_grad)))
+            return false;
+    }
+    return true;
+}
+
+static cr_tensor *activate(cr_tensor *x, cr_fused_activation activation)
+{
+    switch (activation) {
+    case CR_FUSED_RELU:
+        return cr_relu(x);
+    case CR_FUSED_RELU6:
+        return cr_relu6(x);
+    case CR_FUSED_HARDSWISH:
+        return cr_hardswish(x);
+    case CR_FUSED_SILU:
+        return cr_silu(x);
+    default:
+        return x;
+    }
+}
+
+static cr_tensor *compose_with_ops(cr_compose_call *call)
+{
+    const struct conv_norm_attributes *a = call->attributes;
+    cr_fused_activation activation = (cr_fused_activation)a->activation;
+    cr_tensor *residual = CALL_INPUT(call, IN_RESIDUAL);
+    bool relu = activation == CR_FUSED_RELU;
+    cr_tensor *y =
+        cr_functional_conv(call->inputs[IN_X], call->inputs[IN_WEIGHT], CALL_INPUT(call, IN_BIAS),
+                           (cr_functional_conv_args){ .stride = a->conv.stride,
+                                                      .padding = a->conv.padding,
+                                                      .dilation = a->conv.dilation,
+                                                      .groups = a->conv.groups });
+    if (!CALL_INPUT(call, IN_MEAN))
+        return activate(residual ? cr_add(y, residual) : y, activation);
+    y = cr_functional_batch_norm(
+        y, .weight = CALL_INPUT(call, IN_SCALE), .bias = CALL_INPUT(call, IN_SHIFT),
+        .running_mean = CALL_INPUT(call, IN_MEAN), .running_var = CALL_INPUT(call, IN_VAR),
+        .eps = a->eps, .relu = relu, .residual = residual);
+    return relu ? y : activate(y, activation);
+}
+
+static cr_status conv_norm_compose(cr_compose_call *call)
+{
+    const struct conv_norm_attributes *a = call->attributes;
+    if (!CALL_INPUT(call, IN_MEAN) != !CALL_INPUT(call, IN_VAR))
+        return cr_error_set(CR_ERROR_ARGUMENT, "running_mean and running_var go together");
+    if (a->activation < 0 || a->activation >= CR_FUSED_COUNT)
+        return cr_error_set(CR_ERROR_ARGUMENT, "there is no activation %d", a->activation);
+    int spatial = spatial_of_weight(call->inputs[IN_WEIGHT]);
+    if (spatial < 1 || spatial > CR_CONV_DIMS)
+        return require_ndim(call->inputs[IN_WEIGHT], "weight", 3, 5);
+    if (is_native(call))
+        call->outputs[0] = cr_apply(&native_conv_norm_activation_op,
+                                    (cr_inputs){ call->input_count, call->inputs }, a);
+    else
+        call->outputs[0] = compose_with_ops(call);
+    return cr_error_status();
+}
+
+static const cr_op conv_norm_activation_op = {
+    .name = "conv_norm_activation",
+    .summary = "a convolution, batch norm by running statistics, a residual and an activation",
+    CONV_NORM,
+    .compose = conv_norm_compose,
+};
+
 OP_FAMILY(convolution_ops) = {
-    &convolution_records[0], &convolution_records[1],
-    &convolution_records[2], &transpose_records[0],
-    &transpose_records[1],   &transpose_records[2],
-    &weight_records[0],      &weight_records[1],
-    &weight_records[2],      NULL,
+    &convolution_records[0],
+    &convolution_records[1],
+    &convolution_records[2],
+    &transpose_records[0],
+    &transpose_records[1],
+    &transpose_records[2],
+    &weight_records[0],
+    &weight_records[1],
+    &weight_records[2],
+    &conv_norm_activation_op,
+    &native_conv_norm_activation_op,
+    NULL,
 };
 
 /* ---- as functions ---- */
@@ -563,4 +974,18 @@ cr_tensor *cr_functional_conv_transpose(cr_tensor *x, cr_tensor *weight, cr_tens
                                         cr_functional_conv_args args)
 {
     return apply_by_weight(transpose_records, x, weight, bias, &args);
+}
+
+cr_tensor *cr_functional_conv_norm_activation_with(cr_functional_conv_norm_activation_args args)
+{
+    struct conv_norm_attributes attributes = { .conv = { .stride = args.conv.stride,
+                                                         .padding = args.conv.padding,
+                                                         .dilation = args.conv.dilation,
+                                                         .groups = args.conv.groups },
+                                               .eps = args.eps == 0 ? 1e-5 : args.eps,
+                                               .activation = args.activation };
+    return cr_apply(&conv_norm_activation_op,
+                    CR_INPUTS(args.x, args.weight, args.bias, args.norm_weight, args.norm_bias,
+                              args.running_mean, args.running_var, args.residual),
+                    &attributes);
 }

@@ -24,10 +24,11 @@ static void storage_release(struct storage *storage)
 {
     if (!storage || atomic_fetch_sub_explicit(&storage->references, 1, memory_order_acq_rel) != 1)
         return;
+    /* Of foreign data this gives the data back, of our own what an op keeps with it. */
+    if (storage->release)
+        storage->release(storage->context);
     if (!storage->is_foreign)
         cr_buffer_free(storage->data, storage->bytes);
-    else if (storage->release)
-        storage->release(storage->context);
     cr_free(storage);
 }
 

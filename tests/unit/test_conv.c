@@ -128,7 +128,7 @@ static void *run(const cr_conv *c, direction way, const tensors *t, const cr_epi
     memset(result, 0x5a, bytes);
     void *to = result + GUARD * element;
     if (way == FORWARD)
-        cr_conv_forward(c, t->input, t->weight, epilogue, to, workspace);
+        cr_conv_forward(c, t->input, t->weight, NULL, epilogue, to, workspace);
     else if (way == DATA)
         cr_conv_backward_data(c, t->output, t->weight, epilogue, to, workspace);
     else
@@ -142,12 +142,29 @@ static void *run(const cr_conv *c, direction way, const tensors *t, const cr_epi
     return result;
 }
 
-static double bias_at(const cr_conv *c, direction way, const void *bias, int64_t index)
+/* An epilogue's value for the channel of an element. */
+static double channel_value(const cr_conv *c, direction way, const void *values, int64_t index)
 {
-    if (!bias)
+    if (!values)
         return 0;
     int64_t plane = index / (way == FORWARD ? volume(c->output) : volume(c->input));
-    return get(bias, plane % (way == FORWARD ? c->out_channels : c->in_channels), c->type);
+    return get(values, plane % (way == FORWARD ? c->out_channels : c->in_channels), c->type);
+}
+
+static double activated(double x, cr_activation activation)
+{
+    switch (activation) {
+    case CR_ACTIVATION_RELU:
+        return fmax(x, 0);
+    case CR_ACTIVATION_RELU6:
+        return fmin(fmax(x, 0), 6);
+    case CR_ACTIVATION_HARDSWISH:
+        return x * fmin(fmax(x + 3, 0), 6) / 6;
+    case CR_ACTIVATION_SILU:
+        return x / (1 + exp(-x));
+    default:
+        return x;
+    }
 }
 
 /* Runs one direction with the instruction set in use and compares with t->want. */
@@ -161,9 +178,9 @@ static void compare(const cr_conv *c, direction way, const tensors *t, const cr_
     for (int64_t i = 0; i < size; i++)
         around += t->magnitude[i] / (double)size;
     for (int64_t i = 0; i < size; i++) {
-        double want = t->want[i] + bias_at(c, way, epilogue->row_bias, i);
-        if (epilogue->activation == CR_ACTIVATION_RELU)
-            want = fmax(want, 0);
+        double want = t->want[i] + channel_value(c, way, epilogue->row_bias, i);
+        want += epilogue->residual ? get(epilogue->residual, i, c->type) : 0;
+        want = activated(want, epilogue->activation);
         double value = get(got, GUARD + i, c->type);
         if (!(fabs(value - want) <= unit * (t->magnitude[i] + around)))
             fail_msg("%s %s f%d: n %d, c %d -> %d / %d, in (%d, %d, %d), out (%d, %d, %d), kernel "
@@ -188,16 +205,23 @@ static void check_way(const cr_conv *c, direction way, const tensors *given)
     t.magnitude = cr_alloc_zeroed((size_t)size + 1, sizeof(double));
     naive(c, way, &t);
     cr_epilogue epilogue = { .activation = CR_ACTIVATION_NONE };
-    void *bias = random_array(CR_MAX(c->in_channels, c->out_channels), c->type);
+    static const cr_activation activations[] = { CR_ACTIVATION_NONE, CR_ACTIVATION_RELU,
+                                                 CR_ACTIVATION_RELU6, CR_ACTIVATION_HARDSWISH,
+                                                 CR_ACTIVATION_SILU };
+    int64_t channels = CR_MAX(c->in_channels, c->out_channels);
+    void *bias = random_array(channels, c->type);
+    void *residual = random_array(size, c->type);
     if (way != WEIGHT && draw(0, 1)) {
         epilogue.row_bias = bias;
-        epilogue.activation = draw(0, 1) ? CR_ACTIVATION_RELU : CR_ACTIVATION_NONE;
+        epilogue.residual = draw(0, 1) ? residual : NULL;
+        epilogue.activation = activations[draw(0, CR_COUNT_OF(activations) - 1)];
     }
     for (int isa = CR_ISA_PORTABLE; isa <= (int)cr_cpu_isa() && isa <= CR_ISA_AVX512; isa++) {
         cr_gemm_use_isa((cr_isa)isa);
         compare(c, way, &t, &epilogue);
     }
     cr_gemm_use_isa(CR_ISA_COUNT);
+    cr_free(residual);
     cr_free(bias);
     cr_free(t.magnitude);
     cr_free(t.want);
@@ -281,7 +305,8 @@ static void test_layers(void **unused)
         conv2d(2, 32, 32, 15, 3, 1, 1, 32), conv2d(2, 32, 64, 15, 3, 2, 1, 32),
         conv2d(2, 32, 64, 9, 5, 1, 2, 4),   conv2d(0, 20, 24, 8, 3, 1, 1, 1),
         conv2d(0, 20, 24, 8, 3, 2, 1, 1),   conv2d(40, 20, 24, 4, 3, 2, 1, 1),
-        conv2d(1, 20, 36, 70, 3, 2, 1, 1),
+        conv2d(1, 20, 36, 70, 3, 2, 1, 1),  conv2d(1, 300, 70, 14, 1, 1, 0, 1),
+        conv2d(2, 24, 150, 12, 1, 1, 0, 1), conv2d(1, 144, 15, 30, 1, 1, 0, 1),
     };
     for (int i = 0; i < CR_COUNT_OF(list); i++)
         check(&list[i]);

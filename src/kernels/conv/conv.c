@@ -36,19 +36,31 @@ static int64_t group_out(const cr_conv *c)
 static void depthwise_forward(int64_t begin, int64_t end, void *context)
 {
     const cr_depthwise *call = context;
-    cr_conv_kernels_of(call->conv->type)->depthwise_forward(call, begin, end);
+    const cr_depthwise_kernels *planes = CR_KERNELS_IN_USE(cr_depthwise_kernels);
+    if (planes->suits(call->conv, false))
+        planes->forward(call, begin, end);
+    else
+        cr_conv_kernels_of(call->conv->type)->depthwise_forward(call, begin, end);
 }
 
 static void depthwise_data(int64_t begin, int64_t end, void *context)
 {
     const cr_depthwise *call = context;
-    cr_conv_kernels_of(call->conv->type)->depthwise_data(call, begin, end);
+    const cr_depthwise_kernels *planes = CR_KERNELS_IN_USE(cr_depthwise_kernels);
+    if (call->conv->out_channels == call->conv->groups && planes->suits(call->conv, true))
+        planes->data(call, begin, end);
+    else
+        cr_conv_kernels_of(call->conv->type)->depthwise_data(call, begin, end);
 }
 
 static void depthwise_weight(int64_t begin, int64_t end, void *context)
 {
     const cr_depthwise *call = context;
-    cr_conv_kernels_of(call->conv->type)->depthwise_weight(call, begin, end);
+    const cr_depthwise_kernels *planes = CR_KERNELS_IN_USE(cr_depthwise_kernels);
+    if (planes->suits(call->conv, false))
+        planes->weight(call, begin, end);
+    else
+        cr_conv_kernels_of(call->conv->type)->depthwise_weight(call, begin, end);
 }
 
 /* How many of `count` planes of `work` elements one part of a loop takes. */
@@ -123,51 +135,129 @@ static cr_points_phase forward_phase(const cr_conv *c, const void *input, const 
     return f;
 }
 
-static size_t forward_product_workspace(const cr_conv *conv)
+/* ---- which algorithm computes forward ---- */
+
+typedef enum algorithm { DEPTHWISE, WINOGRAD, POINTWISE, POINTS, PRODUCT } algorithm;
+
+static algorithm forward_algorithm(const cr_conv *conv)
 {
-    cr_patches patches = forward_patches(conv, NULL);
-    cr_gemm g = forward_product(conv, &patches, NULL, NULL, NULL);
-    return cr_gemm_workspace(&g);
+    if (is_depthwise(conv))
+        return DEPTHWISE;
+    if (cr_winograd_suits(conv, false))
+        return WINOGRAD;
+    if (cr_pointwise_suits(conv))
+        return POINTWISE;
+    return cr_points_suits(conv, false) ? POINTS : PRODUCT;
+}
+
+size_t cr_conv_prepared_size(const cr_conv *conv)
+{
+    switch (forward_algorithm(conv)) {
+    case WINOGRAD:
+        return cr_winograd_prepared_size(conv, false);
+    case POINTWISE:
+        return cr_pointwise_prepared_size(conv);
+    case POINTS: {
+        cr_points_phase phase = forward_phase(conv, NULL, NULL);
+        return cr_points_prepared_size(conv, false, &phase, 1);
+    }
+    default:
+        return 0;
+    }
+}
+
+unsigned cr_conv_prepared_form(const cr_conv *conv)
+{
+    return (unsigned)forward_algorithm(conv) * CR_ISA_COUNT + (unsigned)cr_gemm_isa();
+}
+
+void cr_conv_prepare(const cr_conv *conv, const void *weight, void *prepared)
+{
+    switch (forward_algorithm(conv)) {
+    case WINOGRAD:
+        cr_winograd_prepare(conv, false, weight, prepared);
+        break;
+    case POINTWISE:
+        cr_pointwise_prepare(conv, weight, prepared);
+        break;
+    case POINTS: {
+        cr_points_phase phase = forward_phase(conv, NULL, weight);
+        cr_points_prepare(conv, false, &phase, 1, prepared);
+        break;
+    }
+    default:
+        break;
+    }
+}
+
+/* What an algorithm needs beside prepared weights. */
+static size_t algorithm_workspace(const cr_conv *conv)
+{
+    switch (forward_algorithm(conv)) {
+    case DEPTHWISE:
+        return 0;
+    case WINOGRAD:
+        return cr_winograd_workspace(conv, false);
+    case POINTWISE:
+        return cr_pointwise_workspace(conv);
+    case POINTS: {
+        cr_points_phase phase = forward_phase(conv, NULL, NULL);
+        return cr_points_workspace(conv, false, &phase, 1);
+    }
+    default: {
+        cr_patches patches = forward_patches(conv, NULL);
+        cr_gemm g = forward_product(conv, &patches, NULL, NULL, NULL);
+        return cr_gemm_workspace(&g);
+    }
+    }
 }
 
 size_t cr_conv_forward_workspace(const cr_conv *conv)
 {
-    if (is_depthwise(conv))
-        return 0;
-    size_t size = forward_product_workspace(conv);
-    size_t other = 0;
-    if (cr_winograd_suits(conv, false, NULL)) {
-        other = cr_winograd_workspace(conv, false);
-    } else if (cr_points_suits(conv, false, NULL)) {
-        cr_points_phase phase = forward_phase(conv, NULL, NULL);
-        other = cr_points_workspace(conv, false, &phase, 1);
-    }
-    return CR_MAX(size, other);
+    return cr_conv_prepared_size(conv) + algorithm_workspace(conv);
+}
+
+static void forward_depthwise(const cr_conv *conv, const void *input, const void *weight,
+                              const cr_epilogue *epilogue, void *output)
+{
+    cr_depthwise call = {
+        .conv = conv, .input = input, .weight = weight, .result = output, .epilogue = epilogue
+    };
+    cr_parallel_for(conv->batch * conv->out_channels, part_of(volume(conv->output)),
+                    depthwise_forward, &call);
 }
 
 void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
-                     const cr_epilogue *epilogue, void *output, void *workspace)
+                     const void *prepared, const cr_epilogue *epilogue, void *output,
+                     void *workspace)
 {
-    if (is_depthwise(conv)) {
-        cr_depthwise call = {
-            .conv = conv, .input = input, .weight = weight, .result = output, .epilogue = epilogue
-        };
-        cr_parallel_for(conv->batch * conv->out_channels, part_of(volume(conv->output)),
-                        depthwise_forward, &call);
-        return;
+    if (!prepared) {
+        prepared = workspace;
+        cr_conv_prepare(conv, weight, workspace);
+        workspace = (char *)workspace + cr_conv_prepared_size(conv);
     }
-    if (cr_winograd_suits(conv, false, epilogue)) {
-        cr_winograd_run(conv, false, input, weight, epilogue, output, workspace);
-        return;
+    switch (forward_algorithm(conv)) {
+    case DEPTHWISE:
+        forward_depthwise(conv, input, weight, epilogue, output);
+        break;
+    case WINOGRAD:
+        cr_winograd_run(conv, false, input, prepared, epilogue, output, workspace);
+        break;
+    case POINTWISE:
+        cr_pointwise_run(conv, input, prepared, epilogue, output, workspace);
+        break;
+    case POINTS: {
+        cr_points_phase phase = forward_phase(conv, input, NULL);
+        cr_points_run(conv, false, &phase, 1, prepared, epilogue, output, workspace);
+        break;
     }
-    if (cr_points_suits(conv, false, epilogue)) {
-        cr_points_phase phase = forward_phase(conv, input, weight);
-        cr_points_run(conv, false, &phase, 1, epilogue, output, workspace);
-        return;
+    case PRODUCT: {
+        cr_patches patches = forward_patches(conv, input);
+        cr_gemm g = forward_product(conv, &patches, weight, epilogue, output);
+        cr_gemm_run(&g, workspace);
+        break;
     }
-    cr_patches patches = forward_patches(conv, input);
-    cr_gemm g = forward_product(conv, &patches, weight, epilogue, output);
-    cr_gemm_run(&g, workspace);
+    }
 }
 
 /* ---- gradient of the input ---- */
@@ -302,22 +392,39 @@ size_t cr_conv_backward_data_workspace(const cr_conv *conv)
     size_t most = 0;
     if (is_depthwise(conv))
         return 0;
+    if (cr_winograd_suits(conv, true))
+        return cr_winograd_prepared_size(conv, true) + cr_winograd_workspace(conv, true);
+    if (cr_points_suits(conv, true)) {
+        cr_points_phase phases[CR_POINTS_PHASES];
+        int count = point_phases(conv, NULL, NULL, phases);
+        return cr_points_prepared_size(conv, true, phases, count) +
+               cr_points_workspace(conv, true, phases, count);
+    }
     for (int64_t i = 0; i < phase_count(conv); i++) {
         phase p = make_phase(conv, i, NULL, NULL);
         cr_gemm g = phase_product(&p, NULL, NULL);
         size_t size = cr_gemm_workspace(&g);
         most = CR_MAX(most, size);
     }
-    if (cr_winograd_suits(conv, true, NULL)) {
-        size_t other = cr_winograd_workspace(conv, true);
-        most = CR_MAX(most, other);
-    } else if (cr_points_suits(conv, true, NULL)) {
-        cr_points_phase phases[CR_POINTS_PHASES];
-        int count = point_phases(conv, NULL, NULL, phases);
-        size_t other = cr_points_workspace(conv, true, phases, count);
-        most = CR_MAX(most, other);
-    }
     return most;
+}
+
+static void data_by_winograd(const cr_conv *conv, const void *output, const void *weight,
+                             const cr_epilogue *epilogue, void *input, void *workspace)
+{
+    void *rest = (char *)workspace + cr_winograd_prepared_size(conv, true);
+    cr_winograd_prepare(conv, true, weight, workspace);
+    cr_winograd_run(conv, true, output, workspace, epilogue, input, rest);
+}
+
+static void data_by_points(const cr_conv *conv, const void *output, const void *weight,
+                           const cr_epilogue *epilogue, void *input, void *workspace)
+{
+    cr_points_phase phases[CR_POINTS_PHASES];
+    int count = point_phases(conv, output, weight, phases);
+    void *rest = (char *)workspace + cr_points_prepared_size(conv, true, phases, count);
+    cr_points_prepare(conv, true, phases, count, workspace);
+    cr_points_run(conv, true, phases, count, workspace, epilogue, input, rest);
 }
 
 void cr_conv_backward_data(const cr_conv *conv, const void *output, const void *weight,
@@ -331,14 +438,12 @@ void cr_conv_backward_data(const cr_conv *conv, const void *output, const void *
                         depthwise_data, &call);
         return;
     }
-    if (cr_winograd_suits(conv, true, epilogue)) {
-        cr_winograd_run(conv, true, output, weight, epilogue, input, workspace);
+    if (cr_winograd_suits(conv, true)) {
+        data_by_winograd(conv, output, weight, epilogue, input, workspace);
         return;
     }
-    if (cr_points_suits(conv, true, epilogue)) {
-        cr_points_phase phases[CR_POINTS_PHASES];
-        int count = point_phases(conv, output, weight, phases);
-        cr_points_run(conv, true, phases, count, epilogue, input, workspace);
+    if (cr_points_suits(conv, true)) {
+        data_by_points(conv, output, weight, epilogue, input, workspace);
         return;
     }
     for (int64_t i = 0; i < phase_count(conv); i++) {

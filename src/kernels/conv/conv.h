@@ -32,10 +32,18 @@ typedef struct cr_conv {
     int64_t stride[CR_CONV_DIMS], padding[CR_CONV_DIMS], dilation[CR_CONV_DIMS];
 } cr_conv;
 
-/* output = epilogue(conv(input, weight)). The bias, if any, is the epilogue's row_bias (C_out). */
+/* output = epilogue(conv(input, weight)). The bias, if any, is the epilogue's row_bias (C_out).
+ * `prepared` is what cr_conv_prepare made of the weights, or NULL: then it is made again. */
 size_t cr_conv_forward_workspace(const cr_conv *conv);
 void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
-                     const cr_epilogue *epilogue, void *output, void *workspace);
+                     const void *prepared, const cr_epilogue *epilogue, void *output,
+                     void *workspace);
+
+/* The weights in the order, or the transform, in which forward reads them: so many bytes (0: as
+ * they are), and which form it is, which other sizes of the input may change. */
+size_t cr_conv_prepared_size(const cr_conv *conv);
+unsigned cr_conv_prepared_form(const cr_conv *conv);
+void cr_conv_prepare(const cr_conv *conv, const void *weight, void *prepared);
 
 /* input = gradient of the input, given that of the output; also the forward of a transposed
  * convolution, whose input is this output. `epilogue` may be NULL; its row_bias is (C_in). */
@@ -76,6 +84,19 @@ typedef struct cr_depthwise {
     const cr_epilogue *epilogue;
 } cr_depthwise;
 
+/* Two dimensions, float32, strides of 1 and 2 (conv_depthwise.isa.c). */
+typedef struct cr_depthwise_kernels {
+    bool (*suits)(const cr_conv *conv, bool backward);
+    void (*forward)(const cr_depthwise *call, int64_t begin, int64_t end);
+    void (*data)(const cr_depthwise *call, int64_t begin,
+                 int64_t end); /* one output channel each */
+    void (*weight)(const cr_depthwise *call, int64_t begin, int64_t end);
+} cr_depthwise_kernels;
+
+extern const cr_depthwise_kernels cr_depthwise_kernels_portable;
+extern const cr_depthwise_kernels cr_depthwise_kernels_avx2;
+extern const cr_depthwise_kernels cr_depthwise_kernels_avx512;
+
 typedef struct cr_conv_kernels {
     cr_gemm_packer pack_patches;   /* context cr_patches; columns are points, k is (channel, tap) */
     cr_gemm_packer pack_positions; /* context cr_patches; columns are (channel, tap), k is points */
@@ -94,12 +115,11 @@ typedef struct cr_winograd {
     const float *input, *weight;
     int64_t weight_in_stride, weight_out_stride; /* elements, by channel */
     bool flip;                                   /* the kernel is read from its end */
-    const float *bias;                           /* (out_channels) or NULL */
-    bool relu;
+    cr_epilogue epilogue;
     float *output;
     int64_t tiles_y, tiles_x;
     int64_t in_padded, out_padded; /* channels, to whole vectors and panels */
-    float *transformed;            /* weights: (36, panels, in_padded, panel) */
+    const float *transformed;      /* weights: (36, panels, in_padded, panel) */
     int64_t weight_step;           /* from one of the 36 positions to the next */
 } cr_winograd;
 
@@ -114,7 +134,7 @@ typedef struct cr_winograd_scratch {
 typedef struct cr_winograd_kernels {
     int lanes;
     /* Transforms the weights of vectors [begin, end) of output channels. */
-    void (*weights)(const cr_winograd *w, int64_t begin, int64_t end);
+    void (*weights)(const cr_winograd *w, float *transformed, int64_t begin, int64_t end);
     /* For a vector of channels of tile rows [first, last), counted through the images; between the
      * two, for each position, the products of output channels [begin, end). */
     void (*input)(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first, int64_t last,
@@ -130,14 +150,18 @@ extern const cr_winograd_kernels cr_winograd_kernels_avx2;
 extern const cr_winograd_kernels cr_winograd_kernels_avx512;
 
 /* True if the algorithm applies to a convolution (or its gradient by the input) and is faster. */
-bool cr_winograd_suits(const cr_conv *conv, bool backward, const cr_epilogue *epilogue);
+bool cr_winograd_suits(const cr_conv *conv, bool backward);
 
 /* The sizes and strides of a convolution, without its data and what depends on the kernels. */
 cr_winograd cr_winograd_describe(const cr_conv *conv, bool backward);
 size_t cr_winograd_workspace(const cr_conv *conv, bool backward);
 
+/* The transformed weights, in so many bytes. */
+size_t cr_winograd_prepared_size(const cr_conv *conv, bool backward);
+void cr_winograd_prepare(const cr_conv *conv, bool backward, const float *weight, void *prepared);
+
 /* Forward: from input to output; backward: from the output's gradient to the input's. */
-void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const float *weight,
+void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const void *prepared,
                      const cr_epilogue *epilogue, float *to, void *workspace);
 
 /* ---- convolution and its gradient by the input, point by point (points.c) ---- */
@@ -160,17 +184,17 @@ typedef struct cr_points {
     int64_t out_size[2], stride[2]; /* phase of point (y, x): y % stride[0], x % stride[1] */
     int64_t first_column, columns;  /* of the source that are copied; may lie outside */
     const float *packed;
-    const float *bias; /* (out_channels) or NULL */
-    bool relu;
+    cr_epilogue epilogue;
     float *output;
 } cr_points;
 
-/* Rows [first, last) of the result of some images, and which lines of each phase's grid these are.
- */
+/* Rows [first, last) of the result of some images, which lines of each phase's grid these are, and
+ * which output channels. */
 typedef struct cr_points_chunk {
     int64_t first_image, images, first, last;
     int64_t first_line[CR_POINTS_PHASES], last_line[CR_POINTS_PHASES];
-    int64_t first_row, rows; /* of the source that are copied */
+    int64_t first_row, rows;     /* of the source that are copied */
+    int64_t first_out, last_out; /* output channels, in whole panels */
 } cr_points_chunk;
 
 typedef struct cr_points_scratch {
@@ -190,11 +214,53 @@ extern const cr_points_kernels cr_points_kernels_avx512;
 
 /* True if a convolution, or its gradient by the input, can be computed so. Then `phases` describe
  * it, one for each phase of the result's stride (forward: one), in row-major order. */
-bool cr_points_suits(const cr_conv *conv, bool backward, const cr_epilogue *epilogue);
+bool cr_points_suits(const cr_conv *conv, bool backward);
 size_t cr_points_workspace(const cr_conv *conv, bool backward, const cr_points_phase *phases,
                            int count);
+
+/* The packed weights, in so many bytes. */
+size_t cr_points_prepared_size(const cr_conv *conv, bool backward, const cr_points_phase *phases,
+                               int count);
+void cr_points_prepare(const cr_conv *conv, bool backward, const cr_points_phase *phases, int count,
+                       void *prepared);
 void cr_points_run(const cr_conv *conv, bool backward, const cr_points_phase *phases, int count,
-                   const cr_epilogue *epilogue, float *output, void *workspace);
+                   const void *prepared, const cr_epilogue *epilogue, float *output,
+                   void *workspace);
+
+/* ---- 1 x 1 kernels of stride 1 (pointwise.c) ---- */
+
+/* A tile: `rows` output channels by up to two vectors of positions, of one step of k. */
+typedef struct cr_pointwise_tile {
+    int64_t k_count;
+    const float *weight; /* (k, rows) */
+    const float *image;  /* k rows, image_step apart, readable to whole vectors */
+    int64_t image_step;
+    int64_t rows, columns;
+    const float *bias, *residual; /* of the first row; NULL: none */
+    cr_activation activation;
+    float slope;
+    float *output; /* rows `output_step` apart; holds the sums of the steps before */
+    int64_t output_step;
+    bool first, last; /* step of k; the epilogue is done in the last */
+} cr_pointwise_tile;
+
+typedef struct cr_pointwise_kernels {
+    int rows, lanes;
+    void (*tile)(const cr_pointwise_tile *tile);
+    /* Panels of 2 * lanes positions, (k, position), from rows that are `step` apart. */
+    void (*pack)(const float *image, int64_t step, int64_t k_count, int64_t columns, float *to);
+} cr_pointwise_kernels;
+
+extern const cr_pointwise_kernels cr_pointwise_kernels_portable;
+extern const cr_pointwise_kernels cr_pointwise_kernels_avx2;
+extern const cr_pointwise_kernels cr_pointwise_kernels_avx512;
+
+bool cr_pointwise_suits(const cr_conv *conv);
+size_t cr_pointwise_prepared_size(const cr_conv *conv);
+void cr_pointwise_prepare(const cr_conv *conv, const float *weight, void *prepared);
+size_t cr_pointwise_workspace(const cr_conv *conv);
+void cr_pointwise_run(const cr_conv *conv, const float *input, const void *prepared,
+                      const cr_epilogue *epilogue, float *output, void *workspace);
 
 /* ---- the gradient of the weights by Winograd's algorithm (winograd_weight.c) ---- */
 

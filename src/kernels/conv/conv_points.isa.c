@@ -7,6 +7,8 @@
  * made. The products are turned at the end, so that the points of a channel are contiguous. */
 #include "kernels/conv/vectors.inc"
 
+#include "kernels/conv/way_out.inc"
+
 #if defined(__AVX512F__)
 #define TILE_ROWS 10
 #elif defined(__AVX2__)
@@ -144,7 +146,7 @@ static void multiply_phase(const cr_points *w, const cr_points_chunk *c, int pha
     if (f->k == 0)
         memset(products, 0, (size_t)(count * w->out_padded) * sizeof(float));
     for (int64_t k = 0; k < f->k; k += K_STEP)
-        for (int64_t out = 0; out < w->out_padded; out += PANEL) {
+        for (int64_t out = c->first_out; out < c->last_out; out += PANEL) {
             const float *b = w->packed + f->packed + out * f->k + k * PANEL;
             for (int64_t i = 0, rows; i < count; i += rows) {
                 rows = CR_MIN(count - i, most);
@@ -158,7 +160,7 @@ static void multiply_phase(const cr_points *w, const cr_points_chunk *c, int pha
 
 /* The products of one row of the result for LANES channels, in the order of its columns. */
 static void collect_row(const cr_points *w, const cr_points_chunk *c, const cr_points_scratch *s,
-                        int64_t image, int64_t y, int64_t channel, vector bias, float *to)
+                        int64_t image, int64_t y, int64_t channel, float *to)
 {
     int64_t row = y / w->stride[0], columns = w->stride[1];
     for (int64_t x = 0; x < columns; x++) {
@@ -168,25 +170,24 @@ static void collect_row(const cr_points *w, const cr_points_chunk *c, const cr_p
         const float *from =
             s->products[phase] +
             ((image * lines + row - c->first_line[phase]) * p->grid[2]) * w->out_padded + channel;
-        for (int64_t q = 0; q < p->grid[2]; q++, from += w->out_padded) {
-            vector value = load(from) + bias;
-            store(to + (q * columns + x) * LANES, w->relu ? relu(value) : value);
-        }
+        for (int64_t q = 0; q < p->grid[2]; q++, from += w->out_padded)
+            store(to + (q * columns + x) * LANES, load(from));
     }
 }
 
 static void write_chunk(const cr_points *w, const cr_points_chunk *c, const cr_points_scratch *s)
 {
     int64_t width = w->out_size[1], plane = w->out_size[0] * width, rows = c->last - c->first;
-    for (int64_t channel = 0; channel < w->out_channels; channel += LANES) {
-        vector bias = load_bias(w->bias, channel, w->out_channels);
+    int64_t last = CR_MIN(c->last_out, w->out_channels);
+    for (int64_t channel = c->first_out; channel < last; channel += LANES) {
+        way_out way = way_out_of(&w->epilogue, channel, w->out_channels, plane);
         for (int64_t image = 0; image < c->images; image++) {
             for (int64_t y = 0; y < rows; y++)
-                collect_row(w, c, s, image, c->first + y, channel, bias,
-                            s->turned + y * width * LANES);
-            turn_out(s->turned, rows * width, w->out_channels - channel, plane,
-                     w->output + ((c->first_image + image) * w->out_channels + channel) * plane +
-                         c->first * width);
+                collect_row(w, c, s, image, c->first + y, channel, s->turned + y * width * LANES);
+            turn_out(&way, s->turned, rows * width,
+                     ((c->first_image + image) * w->out_channels + channel) * plane +
+                         c->first * width,
+                     w->output);
         }
     }
 }

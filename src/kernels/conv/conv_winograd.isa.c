@@ -10,6 +10,8 @@
  * cache from one end to the other. */
 #include "kernels/conv/winograd_tiles.inc"
 
+#include "kernels/conv/way_out.inc"
+
 /* ---- the transforms of one line ---- */
 
 CR_INLINE void output_line(const vector m[SIDE], vector o[OUT])
@@ -74,11 +76,11 @@ static void transform_weight(const float *values, bool flip, int64_t position_st
 }
 
 /* U: by position, then panel of `panel` output channels, then input channel. */
-static void winograd_weights(const cr_winograd *w, int64_t begin, int64_t end)
+static void winograd_weights(const cr_winograd *w, float *transformed, int64_t begin, int64_t end)
 {
     for (int64_t group = begin; group < end; group++) {
         int64_t out = group * LANES;
-        float *to = w->transformed + out / PANEL * PANEL * w->in_padded + out % PANEL;
+        float *to = transformed + out / PANEL * PANEL * w->in_padded + out % PANEL;
         for (int64_t in = 0; in < w->in_padded; in += LANES) {
             float values[9 * LANES * LANES];
             gather_weights(w, out, in, values);
@@ -114,8 +116,7 @@ static void winograd_input(const cr_winograd *w, const cr_winograd_scratch *s, i
 
 /* ---- output ---- */
 
-CR_INLINE void transform_output(const float *from, int64_t position_stride, vector bias,
-                                bool rectify, vector out[OUT][OUT])
+CR_INLINE void transform_output(const float *from, int64_t position_stride, vector out[OUT][OUT])
 {
     vector lines[OUT][SIDE];
     for (int x = 0; x < SIDE; x++) {
@@ -126,34 +127,29 @@ CR_INLINE void transform_output(const float *from, int64_t position_stride, vect
         for (int y = 0; y < OUT; y++)
             lines[y][x] = o[y];
     }
-    for (int y = 0; y < OUT; y++) {
+    for (int y = 0; y < OUT; y++)
         output_line(lines[y], out[y]);
-        for (int x = 0; x < OUT; x++) {
-            out[y][x] += bias;
-            if (rectify)
-                out[y][x] = relu(out[y][x]);
-        }
-    }
 }
 
 /* The outputs of a strip of one image for LANES channels. */
 static void output_strip(const cr_winograd *w, const cr_winograd_scratch *s, const strip *at,
                          int64_t channel)
 {
-    vector bias = load_bias(w->bias, channel, w->out_channels), out[OUT][OUT];
+    vector out[OUT][OUT];
     int64_t first = at->tile_row * OUT;
     int64_t height = CR_MIN(at->tile_rows * OUT, w->out_size[0] - first);
     int64_t width = w->out_size[1], plane = w->out_size[0] * width;
     for (int64_t i = 0; i < at->tile_rows * w->tiles_x; i++) {
         transform_output(s->products + (at->first_tile + i) * w->out_padded + channel,
-                         s->product_stride, bias, w->relu, out);
+                         s->product_stride, out);
         int64_t top = i / w->tiles_x * OUT, left = i % w->tiles_x * OUT;
         for (int64_t y = 0; y < CR_MIN(height - top, OUT); y++)
             for (int64_t x = 0; x < CR_MIN(width - left, OUT); x++)
                 store(s->turned + ((top + y) * width + left + x) * LANES, out[y][x]);
     }
-    turn_out(s->turned, height * width, w->out_channels - channel, plane,
-             w->output + (at->image * w->out_channels + channel) * plane + first * width);
+    way_out way = way_out_of(&w->epilogue, channel, w->out_channels, plane);
+    turn_out(&way, s->turned, height * width,
+             (at->image * w->out_channels + channel) * plane + first * width, w->output);
 }
 
 static void winograd_output(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first,

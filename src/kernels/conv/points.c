@@ -8,13 +8,15 @@
 #define PRODUCT_ELEMENTS (64 << 10)
 #define POINTS_WANTED    64 /* fewer do not pay for reading the weights */
 #define COPY_LARGEST     (INT32_MAX / 4)
+#define TASKS_WANTED     8
 #define K_LEAST          128 /* with fewer steps, turning the products costs too much */
 
 typedef struct plan {
     cr_points w;
     const cr_points_kernels *kernels;
     int64_t images, lines; /* of a chunk; lines are rows of the result */
-    int64_t image_chunks, chunks;
+    int64_t image_chunks, channel_chunks, chunks;
+    int64_t chunk_channels;
     int64_t slots;
     int64_t weights, copy, products, turned, points, steps, slot; /* elements */
 } plan;
@@ -33,8 +35,12 @@ static void reach_of(const cr_patches *p, int d, int64_t first, int64_t last, in
 static cr_points_chunk chunk_at(const plan *p, int64_t index)
 {
     const cr_points *w = &p->w;
+    int64_t out = index % p->channel_chunks * p->chunk_channels;
+    index /= p->channel_chunks;
     cr_points_chunk c = { .first_image = index / p->image_chunks * p->images,
-                          .first = index % p->image_chunks * p->lines };
+                          .first = index % p->image_chunks * p->lines,
+                          .first_out = out,
+                          .last_out = CR_MIN(out + p->chunk_channels, w->out_padded) };
     int64_t low = INT64_MAX, high = INT64_MIN;
     c.images = CR_MIN(w->batch - c.first_image, p->images);
     c.last = CR_MIN(c.first + p->lines, w->out_size[0]);
@@ -55,7 +61,7 @@ static void plan_slot(plan *p)
     cr_points *w = &p->w;
     int64_t rows = 0, k = 0;
     for (int64_t i = 0; i < p->image_chunks; i++) {
-        cr_points_chunk c = chunk_at(p, i);
+        cr_points_chunk c = chunk_at(p, i * p->channel_chunks);
         rows = CR_MAX(rows, c.rows);
     }
     for (int f = 0; f < w->phase_count; f++)
@@ -92,6 +98,12 @@ static void plan_chunks(plan *p)
     if (p->image_chunks == 1 && points < POINTS_WANTED)
         p->images = CR_MIN(CR_DIV_UP(POINTS_WANTED, CR_MAX(points, 1)), w->batch);
     p->chunks = p->image_chunks * CR_DIV_UP(w->batch, p->images);
+    /* Few images are shared by channels: each task copies the source for itself. */
+    int64_t panel = 2 * p->kernels->lanes, panels = w->out_padded / panel;
+    int64_t wanted = CR_MIN(CR_DIV_UP(TASKS_WANTED, p->chunks), panels);
+    p->chunk_channels = CR_DIV_UP(panels, wanted) * panel;
+    p->channel_chunks = CR_DIV_UP(w->out_padded, p->chunk_channels);
+    p->chunks *= p->channel_chunks;
 }
 
 static plan make_plan(const cr_conv *c, bool backward, const cr_points_phase *phases, int count)
@@ -118,13 +130,10 @@ static plan make_plan(const cr_conv *c, bool backward, const cr_points_phase *ph
     return p;
 }
 
-bool cr_points_suits(const cr_conv *c, bool backward, const cr_epilogue *epilogue)
+bool cr_points_suits(const cr_conv *c, bool backward)
 {
     bool plain = c->type == CR_GEMM_F32 && c->groups == 1 && c->kernel[0] == 1 &&
                  c->input[0] == 1 && c->output[0] == 1 && c->padding[0] == 0 && c->stride[0] == 1;
-    if (epilogue)
-        plain = plain && !epilogue->residual && !epilogue->column_bias &&
-                epilogue->activation <= CR_ACTIVATION_RELU;
     int64_t phases = backward ? c->stride[1] * c->stride[2] : 1;
     int64_t k = (backward ? c->out_channels : c->in_channels) * c->kernel[1] * c->kernel[2];
     if (phases > CR_POINTS_PHASES || (phases == 1 && k < K_LEAST))
@@ -140,32 +149,55 @@ size_t cr_points_workspace(const cr_conv *conv, bool backward, const cr_points_p
                            int count)
 {
     plan p = make_plan(conv, backward, phases, count);
-    int64_t elements = CR_ROUND_UP(p.weights, UNIT) + p.slots * p.slot;
-    return cr_slots_size(p.slots) + (size_t)elements * sizeof(float);
+    return cr_slots_size(p.slots) + (size_t)(p.slots * p.slot) * sizeof(float);
+}
+
+/* ---- the weights ---- */
+
+typedef struct preparation {
+    plan plan;
+    cr_gemm_packer pack;
+    float *packed;
+} preparation;
+
+/* Packs panels [begin, end) of the weights, counted through the phases. */
+static void pack_weights(int64_t begin, int64_t end, void *context)
+{
+    const preparation *p = context;
+    const cr_points *w = &p->plan.w;
+    int64_t panel = 2 * p->plan.kernels->lanes, panels = w->out_padded / panel;
+    for (int64_t index = begin; index < end; index++) {
+        const cr_points_phase *f = &w->phases[index / panels];
+        int64_t out = index % panels * panel;
+        p->pack(&f->weight, 0, out, CR_MIN(w->out_channels - out, panel), panel, 0, f->k,
+                p->packed + f->packed + out * f->k);
+    }
+}
+
+size_t cr_points_prepared_size(const cr_conv *conv, bool backward, const cr_points_phase *phases,
+                               int count)
+{
+    plan p = make_plan(conv, backward, phases, count);
+    return (size_t)CR_ROUND_UP(p.weights, UNIT) * sizeof(float);
+}
+
+void cr_points_prepare(const cr_conv *conv, bool backward, const cr_points_phase *phases, int count,
+                       void *prepared)
+{
+    preparation p = { .plan = make_plan(conv, backward, phases, count),
+                      .pack = cr_conv_kernels_of(CR_GEMM_F32)->pack_weight,
+                      .packed = prepared };
+    int64_t panels = p.plan.w.out_padded / (2 * p.plan.kernels->lanes);
+    cr_parallel_for(count * panels, 1, pack_weights, &p);
 }
 
 /* ---- running ---- */
 
 typedef struct run {
     plan plan;
-    cr_gemm_packer pack;
     cr_slots slots;
-    float *weights, *memory;
+    float *memory;
 } run;
-
-/* Packs panels [begin, end) of the weights, counted through the phases. */
-static void pack_weights(int64_t begin, int64_t end, void *context)
-{
-    const run *r = context;
-    const cr_points *w = &r->plan.w;
-    int64_t panel = 2 * r->plan.kernels->lanes, panels = w->out_padded / panel;
-    for (int64_t index = begin; index < end; index++) {
-        const cr_points_phase *f = &w->phases[index / panels];
-        int64_t out = index % panels * panel;
-        r->pack(&f->weight, 0, out, CR_MIN(w->out_channels - out, panel), panel, 0, f->k,
-                r->weights + f->packed + out * f->k);
-    }
-}
 
 static void run_chunks(int64_t begin, int64_t end, void *context)
 {
@@ -185,18 +217,16 @@ static void run_chunks(int64_t begin, int64_t end, void *context)
 }
 
 void cr_points_run(const cr_conv *conv, bool backward, const cr_points_phase *phases, int count,
-                   const cr_epilogue *epilogue, float *output, void *workspace)
+                   const void *prepared, const cr_epilogue *epilogue, float *output,
+                   void *workspace)
 {
     run r = { .plan = make_plan(conv, backward, phases, count) };
     plan *p = &r.plan;
-    r.pack = cr_conv_kernels_of(CR_GEMM_F32)->pack_weight;
     r.slots = cr_slots_make(workspace, p->slots);
-    r.weights = (float *)((char *)workspace + cr_slots_size(p->slots));
-    r.memory = r.weights + CR_ROUND_UP(p->weights, UNIT);
-    p->w.packed = r.weights;
-    p->w.bias = epilogue ? epilogue->row_bias : NULL;
-    p->w.relu = epilogue && epilogue->activation == CR_ACTIVATION_RELU;
+    r.memory = (float *)((char *)workspace + cr_slots_size(p->slots));
+    p->w.packed = prepared;
+    if (epilogue)
+        p->w.epilogue = *epilogue;
     p->w.output = output;
-    cr_parallel_for(count * p->w.out_padded / (2 * p->kernels->lanes), 1, pack_weights, &r);
     cr_parallel_for(p->chunks, 1, run_chunks, &r);
 }

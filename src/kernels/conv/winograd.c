@@ -15,6 +15,7 @@
 #define BLOCK_ELEMENTS  (200 << 10) /* of the transformed tiles and products of a task */
 #define SHARED_ELEMENTS (3 << 20)   /* of those of a block that is computed in parallel */
 #define SHARED_WEIGHTS  (4 << 20)   /* transformed elements from which blocks are so */
+#define SUITS_TILES     12          /* with fewer, the transformed weights are the limit */
 #define TILES_LEAST     28
 #define TILES_MOST      56
 #define TASKS_LEAST     8
@@ -100,20 +101,18 @@ static plan make_plan(const cr_conv *c, bool backward)
     return p;
 }
 
-bool cr_winograd_suits(const cr_conv *c, bool backward, const cr_epilogue *epilogue)
+bool cr_winograd_suits(const cr_conv *c, bool backward)
 {
     bool plain = c->type == CR_GEMM_F32 && c->batch > 0 && c->groups == 1 && c->kernel[0] == 1 &&
                  c->input[0] == 1 && c->output[0] == 1 && c->padding[0] == 0 && c->stride[0] == 1;
     for (int d = 1; d < CR_CONV_DIMS; d++)
         plain = plain && c->kernel[d] == 3 && c->stride[d] == 1 && c->dilation[d] == 1 &&
                 c->padding[d] <= 2 && c->output[d] >= OUT && c->input[d] >= OUT;
-    if (epilogue)
-        plain = plain && !epilogue->residual && !epilogue->column_bias &&
-                epilogue->activation <= CR_ACTIVATION_RELU;
     if (!plain || c->in_channels < CHANNELS_LEAST || c->out_channels < CHANNELS_LEAST)
         return false;
     cr_winograd w = cr_winograd_describe(c, backward);
-    return POSITIONS * w.in_channels * w.out_channels <= WEIGHTS_MOST;
+    return POSITIONS * w.in_channels * w.out_channels <= WEIGHTS_MOST &&
+           w.batch * w.tiles_y * w.tiles_x >= SUITS_TILES;
 }
 
 static int64_t tile_sets(const plan *p)
@@ -124,9 +123,34 @@ static int64_t tile_sets(const plan *p)
 size_t cr_winograd_workspace(const cr_conv *conv, bool backward)
 {
     plan p = make_plan(conv, backward);
-    int64_t elements =
-        p.transformed + tile_sets(&p) * (p.inputs + p.products) + p.slots * (p.strip + p.turned);
+    int64_t elements = tile_sets(&p) * (p.inputs + p.products) + p.slots * (p.strip + p.turned);
     return cr_slots_size(p.slots) + (size_t)elements * sizeof(float);
+}
+
+/* ---- the weights ---- */
+
+typedef struct preparation {
+    plan plan;
+    float *transformed;
+} preparation;
+
+static void transform_weights(int64_t begin, int64_t end, void *context)
+{
+    const preparation *p = context;
+    p->plan.kernels->weights(&p->plan.w, p->transformed, begin, end);
+}
+
+size_t cr_winograd_prepared_size(const cr_conv *conv, bool backward)
+{
+    plan p = make_plan(conv, backward);
+    return (size_t)CR_ROUND_UP(p.transformed, CACHE_LINE) * sizeof(float);
+}
+
+void cr_winograd_prepare(const cr_conv *conv, bool backward, const float *weight, void *prepared)
+{
+    preparation p = { .plan = make_plan(conv, backward), .transformed = prepared };
+    p.plan.w.weight = weight;
+    cr_parallel_for(p.plan.w.out_padded / p.plan.kernels->lanes, 1, transform_weights, &p);
 }
 
 /* ---- running ---- */
@@ -137,12 +161,6 @@ typedef struct run {
     float *tiles, *strips;
     int64_t first, last; /* tile rows of the block that is computed in parallel */
 } run;
-
-static void run_weights(int64_t begin, int64_t end, void *context)
-{
-    const run *r = context;
-    r->plan.kernels->weights(&r->plan.w, begin, end);
-}
 
 /* The scratch for a block of so many tile rows, with the tiles of set `set`, and the strips of a
  * slot. */
@@ -225,21 +243,19 @@ static void run_shared(run *r)
     }
 }
 
-void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const float *weight,
+void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const void *prepared,
                      const cr_epilogue *epilogue, float *to, void *workspace)
 {
     run r = { .plan = make_plan(conv, backward) };
     plan *p = &r.plan;
     r.slots = cr_slots_make(workspace, p->slots);
-    p->w.transformed = (float *)((char *)workspace + cr_slots_size(p->slots));
-    r.tiles = p->w.transformed + p->transformed;
+    r.tiles = (float *)((char *)workspace + cr_slots_size(p->slots));
     r.strips = r.tiles + tile_sets(p) * (p->inputs + p->products);
+    p->w.transformed = prepared;
     p->w.input = from;
-    p->w.weight = weight;
     p->w.output = to;
-    p->w.bias = epilogue ? epilogue->row_bias : NULL;
-    p->w.relu = epilogue && epilogue->activation == CR_ACTIVATION_RELU;
-    cr_parallel_for(p->w.out_padded / p->kernels->lanes, 1, run_weights, &r);
+    if (epilogue)
+        p->w.epilogue = *epilogue;
     if (p->is_shared)
         run_shared(&r);
     else

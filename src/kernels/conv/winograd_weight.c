@@ -88,7 +88,7 @@ static plan make_plan(const cr_conv *c)
 
 bool cr_winograd_weight_suits(const cr_conv *c)
 {
-    if (c->in_channels < CHANNELS_LEAST || !cr_winograd_suits(c, false, NULL))
+    if (c->in_channels < CHANNELS_LEAST || !cr_winograd_suits(c, false))
         return false;
     return POSITIONS * c->in_channels * c->out_channels <= SUMS_LARGEST;
 }

@@ -1,5 +1,6 @@
 /* Residual nets: He et al., "Deep residual learning for image recognition", 2015, as torchvision
  * builds them (the stride of a bottleneck is in its 3×3 convolution). */
+#include "cresset/conv_norm.h"
 #include "cresset/models.h"
 #include "cresset/ops.h"
 
@@ -11,30 +12,28 @@ static cr_tensor *shortcut(cr_scope at, cr_tensor *x, int64_t out, int64_t strid
 {
     if (stride == 1 && cr_dim(x, 1) == out)
         return x;
-    x = cr_conv2d(at, "downsample.0", x, .out = out, .kernel = 1, .stride = stride,
-                  .no_bias = true);
-    return cr_batch_norm(at, "downsample.1", x);
+    return cr_conv2d_norm_activation(at, "downsample.0", "downsample.1", x, .out = out, .kernel = 1,
+                                     .stride = stride);
 }
 
 static cr_tensor *basic_block(cr_scope at, cr_tensor *x, int64_t width, int64_t stride)
 {
-    cr_tensor *y = cr_conv2d(at, "conv1", x, .out = width, .kernel = 3, .stride = stride,
-                             .padding = 1, .no_bias = true);
-    y = cr_batch_norm(at, "bn1", y, .relu = true);
-    y = cr_conv2d(at, "conv2", y, .out = width, .kernel = 3, .padding = 1, .no_bias = true);
-    return cr_batch_norm(at, "bn2", y, .residual = shortcut(at, x, width, stride), .relu = true);
+    cr_tensor *y = cr_conv2d_norm_activation(at, "conv1", "bn1", x, .out = width, .kernel = 3,
+                                             .stride = stride, .activation = CR_FUSED_RELU);
+    return cr_conv2d_norm_activation(at, "conv2", "bn2", y, .out = width, .kernel = 3,
+                                     .residual = shortcut(at, x, width, stride),
+                                     .activation = CR_FUSED_RELU);
 }
 
 static cr_tensor *bottleneck(cr_scope at, cr_tensor *x, int64_t width, int64_t stride)
 {
-    cr_tensor *y = cr_conv2d(at, "conv1", x, .out = width, .kernel = 1, .no_bias = true);
-    y = cr_batch_norm(at, "bn1", y, .relu = true);
-    y = cr_conv2d(at, "conv2", y, .out = width, .kernel = 3, .stride = stride, .padding = 1,
-                  .no_bias = true);
-    y = cr_batch_norm(at, "bn2", y, .relu = true);
-    y = cr_conv2d(at, "conv3", y, .out = 4 * width, .kernel = 1, .no_bias = true);
-    return cr_batch_norm(at, "bn3", y, .residual = shortcut(at, x, 4 * width, stride),
-                         .relu = true);
+    cr_tensor *y = cr_conv2d_norm_activation(at, "conv1", "bn1", x, .out = width, .kernel = 1,
+                                             .activation = CR_FUSED_RELU);
+    y = cr_conv2d_norm_activation(at, "conv2", "bn2", y, .out = width, .kernel = 3,
+                                  .stride = stride, .activation = CR_FUSED_RELU);
+    return cr_conv2d_norm_activation(at, "conv3", "bn3", y, .out = 4 * width, .kernel = 1,
+                                     .residual = shortcut(at, x, 4 * width, stride),
+                                     .activation = CR_FUSED_RELU);
 }
 
 /* A stage opens a frame for each block, so that only what backward needs outlives it. */
@@ -52,12 +51,8 @@ static cr_tensor *stage(cr_scope at, cr_tensor *x, block_function block, int64_t
 static cr_tensor *stem(cr_scope at, cr_tensor *x, bool is_small)
 {
     cr_frame frame = cr_frame_begin();
-    if (is_small)
-        x = cr_conv2d(at, "conv1", x, .out = 64, .kernel = 3, .padding = 1, .no_bias = true);
-    else
-        x = cr_conv2d(at, "conv1", x, .out = 64, .kernel = 7, .stride = 2, .padding = 3,
-                      .no_bias = true);
-    x = cr_batch_norm(at, "bn1", x, .relu = true);
+    x = cr_conv2d_norm_activation(at, "conv1", "bn1", x, .out = 64, .kernel = is_small ? 3 : 7,
+                                  .stride = is_small ? 1 : 2, .activation = CR_FUSED_RELU);
     if (!is_small)
         x = cr_max_pool2d(x, .kernel = 3, .stride = 2, .padding = 1);
     return cr_frame_end_with(frame, x);

@@ -77,24 +77,36 @@ static band band_at(const walk *w, int64_t first)
     return b;
 }
 
-/* One row of the copy: columns phase, phase + stride, … of the padded row. */
-CR_INLINE void copy_row(const walk *w, const float *row, int64_t phase, float *to)
+CR_INLINE vector every_other(const float *from)
+{
+    __typeof__((vector){ 0 } > 0) even;
+    for (int l = 0; l < LANES; l++)
+        even[l] = 2 * l;
+    return __builtin_shuffle(load(from), load(from + LANES), even);
+}
+
+/* One row of the copy: columns phase, phase + stride, … of the padded row. `rest` elements may be
+ * read from the row's beginning. What is written beyond the pitch is written again. */
+CR_INLINE void copy_row(const walk *w, const float *row, int64_t rest, int64_t phase, float *to)
 {
     int64_t stride = w->stride, shift = phase - w->padding[1];
     int64_t begin = shift < 0 ? CR_DIV_UP(-shift, stride) : 0;
     int64_t end = w->in[1] > shift ? CR_DIV_UP(w->in[1] - shift, stride) : 0;
     begin = CR_MIN(begin, w->pitch);
     end = CR_MAX(CR_MIN(end, w->pitch), begin);
-    for (int64_t x = 0; x < begin; x++)
-        to[x] = 0;
+    for (int64_t x = 0; x < begin; x += LANES)
+        store(to + x, (vector){ 0 });
+    int64_t x = begin;
     if (stride == 1)
-        for (int64_t x = begin; x < end; x++)
-            to[x] = row[x + shift];
+        for (; x < end && x + shift + LANES <= rest; x += LANES)
+            store(to + x, load(row + x + shift));
     else
-        for (int64_t x = begin; x < end; x++)
-            to[x] = row[2 * x + shift];
-    for (int64_t x = end; x < w->pitch; x++)
-        to[x] = 0;
+        for (; x < end && 2 * x + shift + 2 * LANES <= rest; x += LANES)
+            store(to + x, every_other(row + 2 * x + shift));
+    for (; x < end; x++)
+        to[x] = row[x * stride + shift];
+    for (x = end; x < w->pitch; x += LANES)
+        store(to + x, (vector){ 0 });
 }
 
 static void copy_band(const walk *w, const band *b, const float *plane, float *to)
@@ -106,7 +118,7 @@ static void copy_band(const walk *w, const band *b, const float *plane, float *t
                 if (row < 0 || row >= w->in[0])
                     memset(to, 0, (size_t)w->pitch * sizeof(float));
                 else
-                    copy_row(w, plane + row * w->in[1], x, to);
+                    copy_row(w, plane + row * w->in[1], (w->in[0] - row) * w->in[1], x, to);
             }
     memset(to, 0, SLACK * sizeof(float));
 }
@@ -152,8 +164,10 @@ static cr_epilogue epilogue_of(const cr_epilogue *all, int64_t channel, int64_t 
     return e;
 }
 
+/* `rest` elements of the plane may be written from the offset on; what is beyond the row is written
+ * again. */
 static void finish_row(const cr_epilogue *e, const float *line, int64_t count, int64_t offset,
-                       float *plane)
+                       int64_t rest, float *plane)
 {
     const float *residual = e->residual ? (const float *)e->residual + offset : NULL;
     float bias = e->row_bias ? *(const float *)e->row_bias : 0;
@@ -172,8 +186,8 @@ static void finish_row(const cr_epilogue *e, const float *line, int64_t count, i
     for (int64_t x = 0; x < count; x += LANES) {
         vector value = load(line + x) + bias;
         if (residual)
-            value += load_some(residual + x, count - x);
-        store_some(plane + offset + x, activate(value, e->activation), count - x);
+            value += load_some(residual + x, rest - x);
+        store_some(plane + offset + x, activate(value, e->activation), rest - x);
     }
 }
 
@@ -186,7 +200,8 @@ static void run_plane(const walk *w, const float *from, const float *weight, con
         copy_band(w, &b, from, copy);
         sum_line(w, &b, copy, weight, line);
         for (int64_t y = b.first; y < b.last; y++)
-            finish_row(e, line + (y - b.first) * w->pitch, w->out[1], y * w->out[1], to);
+            finish_row(e, line + (y - b.first) * w->pitch, w->out[1], y * w->out[1],
+                       (w->out[0] - y) * w->out[1], to);
     }
 }
 

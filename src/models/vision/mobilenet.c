@@ -1,5 +1,6 @@
 /* MobileNetV2: Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks", 2018, as
  * torchvision builds it. */
+#include "cresset/conv_norm.h"
 #include "cresset/models.h"
 #include "cresset/ops.h"
 
@@ -9,9 +10,9 @@ enum { STEM = 32, LAST = 1280, STAGES = 7 };
 static cr_tensor *conv_norm(cr_scope at, cr_tensor *x, int64_t out, int64_t kernel, int64_t stride,
                             int64_t groups)
 {
-    x = cr_conv2d(at, "0", x, .out = out, .kernel = kernel, .stride = stride,
-                  .padding = (kernel - 1) / 2, .groups = groups, .no_bias = true);
-    return cr_relu6(cr_batch_norm(at, "1", x));
+    return cr_conv2d_norm_activation(at, "0", "1", x, .out = out, .kernel = kernel,
+                                     .stride = stride, .groups = groups,
+                                     .activation = CR_FUSED_RELU6);
 }
 
 /* Wide inside, narrow at its ends, where it is linear: (N, C, H, W) → (N, out, H/stride, W/stride).
@@ -19,16 +20,16 @@ static cr_tensor *conv_norm(cr_scope at, cr_tensor *x, int64_t out, int64_t kern
 static cr_tensor *inverted_residual(cr_scope at, cr_tensor *x, int64_t out, int64_t stride,
                                     int64_t expansion)
 {
+    static const char *const names[] = { "0", "1", "2", "3" };
     int64_t in = cr_dim(x, 1), wide = in * expansion;
     int layer = 0;
     cr_tensor *y = x;
     at = cr_at(at, "conv");
     if (expansion != 1)
-        y = conv_norm(cr_at_format(at, "%d", layer++), y, wide, 1, 1, 1);
-    y = conv_norm(cr_at_format(at, "%d", layer++), y, wide, 3, stride, wide);
-    y = cr_conv2d(cr_at_format(at, "%d", layer++), "", y, .out = out, .kernel = 1, .no_bias = true);
-    return cr_batch_norm(cr_at_format(at, "%d", layer), "", y,
-                         .residual = stride == 1 && in == out ? x : NULL);
+        y = conv_norm(cr_at(at, names[layer++]), y, wide, 1, 1, 1);
+    y = conv_norm(cr_at(at, names[layer++]), y, wide, 3, stride, wide);
+    return cr_conv2d_norm_activation(at, names[layer], names[layer + 1], y, .out = out, .kernel = 1,
+                                     .residual = stride == 1 && in == out ? x : NULL);
 }
 
 /* Torchvision's initialisation where it is not the layers' own: that of convolutions, which are

@@ -16,12 +16,15 @@ const char *cr_version(void);
 const char *cr_build_description(void);
 
 /* Instruction sets that kernels are written for, weakest first. The one in use is the strongest
- * that the processor has, or the weaker one that CRESSET_ISA names. X(NAME, word). */
+ * that the processor has, or the weaker one that CRESSET_ISA names; avx512_bf16 only counts where
+ * it is faster than float32 (AMD's), amx_bf16 only where the system grants its registers.
+ * X(NAME, word). */
 #define CR_ISA_TABLE(X)                                                                            \
     X(PORTABLE, "portable")                                                                        \
     X(AVX2, "avx2")                                                                                \
     X(AVX512, "avx512")                                                                            \
-    X(AVX512_BF16, "avx512_bf16")
+    X(AVX512_BF16, "avx512_bf16")                                                                  \
+    X(AMX_BF16, "amx_bf16")
 
 typedef enum cr_isa {
 #define CR_ISA_ENUM(name, word) CR_ISA_##name,

@@ -11,6 +11,7 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
 #endif
 
 #define LOG_LINE_SIZE 1024
@@ -26,6 +27,16 @@
 #else
 #define BUILT_AVX512 ""
 #endif
+#ifdef CR_HAVE_AVX512_BF16
+#define BUILT_AVX512_BF16 " avx512_bf16"
+#else
+#define BUILT_AVX512_BF16 ""
+#endif
+#ifdef CR_HAVE_AMX_BF16
+#define BUILT_AMX_BF16 " amx_bf16"
+#else
+#define BUILT_AMX_BF16 ""
+#endif
 
 static pthread_once_t detect_once = PTHREAD_ONCE_INIT;
 static cr_isa isa_in_use = CR_ISA_PORTABLE;
@@ -40,7 +51,9 @@ const char *cr_version(void)
 
 const char *cr_build_description(void)
 {
-    return CR_COMPILER " " CR_BUILD_TYPE ", kernels portable" BUILT_AVX2 BUILT_AVX512;
+    return CR_COMPILER
+        " " CR_BUILD_TYPE
+        ", kernels portable" BUILT_AVX2 BUILT_AVX512 BUILT_AVX512_BF16 BUILT_AMX_BF16;
 }
 
 static const char *const isa_names[] = {
@@ -71,6 +84,31 @@ static bool has_avx512_bf16(void)
            (eax >> 5 & 1);
 }
 
+/* Leaf 7: EDX bits 22 and 24 are AMX-BF16 and AMX's tiles. */
+static bool has_amx_bf16(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 22 & 1) && (edx >> 24 & 1);
+}
+
+#ifdef CR_HAVE_AMX_BF16
+/* The tiles' registers are large, so Linux wants to be asked once before a process uses them
+ * (arch_prctl, from 5.16); a kernel that does not know the request refuses it. */
+static bool tiles_granted(void)
+{
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#endif
+
+#ifdef CR_HAVE_AVX512_BF16
+/* Intel's AVX512-BF16 has half the rate of float32's arithmetic or less; AMD's has twice. */
+static bool has_fast_avx512_bf16(void)
+{
+    return has_avx512_bf16() && !__builtin_cpu_is("intel");
+}
+#endif
+
 static cr_isa strongest_isa(void)
 {
     cr_isa strongest = CR_ISA_PORTABLE;
@@ -84,8 +122,14 @@ static cr_isa strongest_isa(void)
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
         strongest = CR_ISA_AVX512;
-    if (strongest == CR_ISA_AVX512 && __builtin_cpu_supports("avx512vnni") && has_avx512_bf16())
+#endif
+#ifdef CR_HAVE_AVX512_BF16
+    if (strongest == CR_ISA_AVX512 && has_fast_avx512_bf16())
         strongest = CR_ISA_AVX512_BF16;
+#endif
+#ifdef CR_HAVE_AMX_BF16
+    if (strongest >= CR_ISA_AVX512 && has_avx512_bf16() && has_amx_bf16() && tiles_granted())
+        strongest = CR_ISA_AMX_BF16;
 #endif
     return strongest;
 }
@@ -110,6 +154,7 @@ static void detect_features(void)
     add_feature(__builtin_cpu_supports("avx512vl"), "avx512vl");
     add_feature(__builtin_cpu_supports("avx512vnni"), "avx512_vnni");
     add_feature(has_avx512_bf16(), "avx512_bf16");
+    add_feature(has_amx_bf16(), "amx_bf16");
 }
 
 /* The brand string: 48 bytes in three leaves, padded with blanks. */

@@ -19,8 +19,8 @@ const fact exit_facts[4] = {
 const fact environment_facts[5] = {
     { "CRESSET_THREADS", "the number of threads to compute with (then OMP_NUM_THREADS, then the "
                          "number of processors)" },
-    { "CRESSET_ISA", "the strongest instruction set to use: portable, avx2, avx512 or "
-                     "avx512_bf16" },
+    { "CRESSET_ISA", "the strongest instruction set to use: portable, avx2, avx512, "
+                     "avx512_bf16 or amx_bf16" },
     { "OMP_WAIT_POLICY", "active lets threads that have no work spin; without it they soon sleep "
                          "and leave the processors to others" },
     { "NO_COLOR", "when set and not empty, output is not coloured" },

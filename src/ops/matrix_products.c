@@ -2,8 +2,6 @@
 #include "kernels/gemm/gemm.h"
 #include "ops/ops.h"
 
-#define WORKSPACE_UNIT 64
-
 /* ---- what they share ---- */
 
 static cr_status refuse_shapes(const cr_tensor *a, const cr_tensor *b, const char *why)
@@ -35,12 +33,13 @@ static cr_status require_same_dtype(const cr_infer_call *call)
 
 static cr_gemm_type gemm_type(const cr_tensor *x)
 {
-    return x->dtype == CR_F64 ? CR_GEMM_F64 : CR_GEMM_F32;
-}
-
-static size_t round_workspace(size_t size)
-{
-    return (size + WORKSPACE_UNIT - 1) / WORKSPACE_UNIT * WORKSPACE_UNIT;
+    static const cr_gemm_type types[CR_DTYPE_COUNT] = {
+        [CR_F32] = CR_GEMM_F32,
+        [CR_F64] = CR_GEMM_F64,
+        [CR_BF16] = CR_GEMM_BF16,
+        [CR_F16] = CR_GEMM_F16,
+    };
+    return types[x->dtype];
 }
 
 /* ---- mm, bmm ---- */
@@ -73,9 +72,9 @@ static cr_gemm product_of(const cr_call *call)
 static size_t product_workspace(const cr_call *call)
 {
     if (!tensor_is_floating(call->outputs[0]) || tensor_numel(call->outputs[0]) == 0)
-        return half_workspace(call);
+        return 0;
     cr_gemm g = product_of(call);
-    return round_workspace(cr_gemm_workspace(&g)) + half_workspace(call);
+    return cr_gemm_workspace(&g);
 }
 
 /* One matrix of a batch of integers after the other. */
@@ -106,16 +105,11 @@ static void product_forward(const cr_call *call)
 {
     if (tensor_numel(call->outputs[0]) == 0)
         return;
-    if (!tensor_is_floating(call->outputs[0])) {
-        cr_gemm g = product_of(call);
+    cr_gemm g = product_of(call);
+    if (tensor_is_floating(call->outputs[0]))
+        cr_gemm_run(&g, call->workspace);
+    else
         integer_product(&g, (cr_dtype)call->outputs[0]->dtype);
-        return;
-    }
-    struct half_call half;
-    const cr_call *computed = half_begin(&half, call);
-    cr_gemm g = product_of(computed);
-    cr_gemm_run(&g, computed->workspace);
-    half_end(computed, call);
 }
 
 static cr_status product_infer(cr_infer_call *call, int ndim)
@@ -258,16 +252,13 @@ static cr_gemm linear_product(const cr_call *call)
 static size_t linear_workspace(const cr_call *call)
 {
     cr_gemm g = linear_product(call);
-    return round_workspace(cr_gemm_workspace(&g)) + half_workspace(call);
+    return cr_gemm_workspace(&g);
 }
 
 static void linear_forward(const cr_call *call)
 {
-    struct half_call half;
-    const cr_call *computed = half_begin(&half, call);
-    cr_gemm g = linear_product(computed);
-    cr_gemm_run(&g, computed->workspace);
-    half_end(computed, call);
+    cr_gemm g = linear_product(call);
+    cr_gemm_run(&g, call->workspace);
 }
 
 /* The same elements as rows of the last dimension. */

@@ -1,6 +1,8 @@
-/* The matrix product engine against plain loops in double precision: every instruction set, random
- * shapes, strides, batches, epilogues, packers, and the bits at one and two threads. */
+/* The matrix product engine against plain loops in double precision: every instruction set and
+ * type, random shapes, strides, batches, epilogues, packers, and the bits at one to three threads.
+ */
 #include "kernels/gemm/gemm.h"
+#include "tensor/tensor.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -27,21 +29,55 @@ static double draw_real(void)
 
 static double get(const void *data, int64_t index, cr_gemm_type type)
 {
-    return type == CR_GEMM_F32 ? (double)((const float *)data)[index]
-                               : ((const double *)data)[index];
+    switch (type) {
+    case CR_GEMM_F32:
+        return (double)((const float *)data)[index];
+    case CR_GEMM_BF16:
+        return (double)bf16_to_float(((const uint16_t *)data)[index]);
+    case CR_GEMM_F16:
+        return (double)f16_to_float(((const uint16_t *)data)[index]);
+    default:
+        return ((const double *)data)[index];
+    }
 }
 
 static void put(void *data, int64_t index, cr_gemm_type type, double value)
 {
     if (type == CR_GEMM_F32)
         ((float *)data)[index] = (float)value;
+    else if (type == CR_GEMM_BF16)
+        ((uint16_t *)data)[index] = bf16_from_float((float)value);
+    else if (type == CR_GEMM_F16)
+        ((uint16_t *)data)[index] = f16_from_float((float)value);
     else
         ((double *)data)[index] = value;
 }
 
 static size_t size_of(cr_gemm_type type)
 {
-    return type == CR_GEMM_F32 ? sizeof(float) : sizeof(double);
+    static const size_t sizes[CR_GEMM_TYPE_COUNT] = { 4, 8, 2, 2 };
+    return sizes[type];
+}
+
+static const char *name_of(cr_gemm_type type)
+{
+    static const char *const names[CR_GEMM_TYPE_COUNT] = { "f32", "f64", "bf16", "f16" };
+    return names[type];
+}
+
+static bool is_half(cr_gemm_type type)
+{
+    return type == CR_GEMM_BF16 || type == CR_GEMM_F16;
+}
+
+static cr_gemm_type c_type(const cr_gemm *g)
+{
+    return g->c_float && is_half(g->type) ? CR_GEMM_F32 : g->type;
+}
+
+static cr_gemm_type bias_type(const cr_gemm *g)
+{
+    return g->bias_float && is_half(g->type) ? CR_GEMM_F32 : g->type;
 }
 
 static void *random_array(int64_t count, cr_gemm_type type)
@@ -102,12 +138,15 @@ static double expected(const cr_gemm *g, const void *before, int64_t batch, int6
     }
     int64_t at = position(g, batch, i, j);
     sum *= g->alpha;
-    sum += g->accumulate ? get(before, GUARD + at, g->type) : 0;
-    sum += g->epilogue.row_bias ? get(g->epilogue.row_bias, i, g->type) : 0;
-    sum += g->epilogue.column_bias ? get(g->epilogue.column_bias, j, g->type) : 0;
-    sum += g->epilogue.residual ? get(g->epilogue.residual, at, g->type) : 0;
-    *tolerance = (magnitude * fabs(g->alpha) + 20) * (g->type == CR_GEMM_F32 ? 1e-6 : 1e-14);
-    return activated(sum, &g->epilogue);
+    sum += g->accumulate ? get(before, GUARD + at, c_type(g)) : 0;
+    sum += g->epilogue.row_bias ? get(g->epilogue.row_bias, i, bias_type(g)) : 0;
+    sum += g->epilogue.column_bias ? get(g->epilogue.column_bias, j, bias_type(g)) : 0;
+    sum += g->epilogue.residual ? get(g->epilogue.residual, at, c_type(g)) : 0;
+    static const double rounding[CR_GEMM_TYPE_COUNT] = { 0, 0, 1.0 / 256, 1.0 / 2048 };
+    double want = activated(sum, &g->epilogue);
+    *tolerance = (magnitude * fabs(g->alpha) + 20) * (g->type == CR_GEMM_F64 ? 1e-14 : 1e-6) +
+                 fabs(want) * rounding[c_type(g)];
+    return want;
 }
 
 /* Runs with `threads` into a fresh copy of `before`, which has guards on both sides. */
@@ -121,7 +160,7 @@ static void *run(const cr_gemm *product, const void *before, size_t bytes, int t
     assert_true(c && workspace);
     memcpy(c, before, bytes);
     memset(workspace + size, GUARD_BITS, 64);
-    g.c = c + GUARD * size_of(g.type);
+    g.c = c + GUARD * size_of(c_type(&g));
     cr_gemm_run(&g, workspace);
     for (int i = 0; i < 64; i++)
         assert_int_equal(workspace[size + (size_t)i], GUARD_BITS);
@@ -134,8 +173,9 @@ static void *run(const cr_gemm *product, const void *before, size_t bytes, int t
 static void check(const cr_gemm *g, int64_t c_elements, bool twice)
 {
     int64_t count = c_elements + 2 * GUARD;
-    size_t bytes = (size_t)count * size_of(g->type);
-    void *before = random_array(count, g->type);
+    cr_gemm_type type = c_type(g);
+    size_t bytes = (size_t)count * size_of(type);
+    void *before = random_array(count, type);
     bool *written = cr_alloc_zeroed((size_t)count, sizeof(bool));
     char *after = run(g, before, bytes, 1);
     for (int64_t batch = 0; batch < CR_MAX(g->batch, 1); batch++)
@@ -144,18 +184,17 @@ static void check(const cr_gemm *g, int64_t c_elements, bool twice)
                 double tolerance, want = expected(g, before, batch, i, j, &tolerance);
                 int64_t at = GUARD + position(g, batch, i, j);
                 written[at] = true;
-                if (fabs(get(after, at, g->type) - want) > tolerance)
+                if (!(fabs(get(after, at, type) - want) <= tolerance))
                     fail_msg("%s %s: (%d, %d, %d) at (%d, %d): %g, not %g",
-                             cr_isa_name(cr_gemm_isa()), g->type == CR_GEMM_F32 ? "f32" : "f64",
-                             (int)g->m, (int)g->n, (int)g->k, (int)i, (int)j,
-                             get(after, at, g->type), want);
+                             cr_isa_name(cr_gemm_isa()), name_of(g->type), (int)g->m, (int)g->n,
+                             (int)g->k, (int)i, (int)j, get(after, at, type), want);
             }
     for (int64_t at = 0; at < count; at++)
-        if (!written[at] && get(after, at, g->type) != get(before, at, g->type))
+        if (!written[at] && get(after, at, type) != get(before, at, type))
             fail_msg("(%d, %d, %d): wrote outside C at %d", (int)g->m, (int)g->n, (int)g->k,
                      (int)(at - GUARD));
-    if (twice) {
-        void *again = run(g, before, bytes, 2);
+    for (int threads = 2; twice && threads <= 3; threads++) {
+        void *again = run(g, before, bytes, threads);
         assert_memory_equal(after, again, bytes);
         cr_free(again);
     }
@@ -194,7 +233,9 @@ static void random_product(cr_gemm_type type, int64_t largest, bool twice)
                   .k = draw(0, largest),
                   .batch = draw(0, 4) ? 0 : 3,
                   .alpha = draw(0, 2) ? 1 : 0.5,
-                  .accumulate = draw(0, 1) };
+                  .accumulate = draw(0, 1),
+                  .c_float = draw(0, 2) == 0,
+                  .bias_float = draw(0, 1) };
     int64_t batch = CR_MAX(g.batch, 1);
     g.a = random_operand(g.m, g.k, batch, type);
     g.b = random_operand(g.n, g.k, batch, type);
@@ -214,8 +255,9 @@ static void random_product(cr_gemm_type type, int64_t largest, bool twice)
     }
     g.c_batch_stride = elements;
     elements *= batch;
-    void *row_bias = random_array(g.m, type), *column_bias = random_array(g.n, type);
-    void *residual = random_array(elements, type);
+    void *row_bias = random_array(g.m, bias_type(&g));
+    void *column_bias = random_array(g.n, bias_type(&g));
+    void *residual = random_array(elements, c_type(&g));
     if (draw(0, 1)) {
         g.epilogue.row_bias = draw(0, 1) ? row_bias : NULL;
         g.epilogue.column_bias = draw(0, 1) ? column_bias : NULL;
@@ -233,17 +275,26 @@ static void random_product(cr_gemm_type type, int64_t largest, bool twice)
 
 static void each_isa(void (*body)(void))
 {
-    for (int isa = CR_ISA_PORTABLE; isa <= (int)cr_cpu_isa() && isa <= CR_ISA_AVX512; isa++) {
+    for (int isa = CR_ISA_PORTABLE; isa <= (int)cr_cpu_isa(); isa++) {
         cr_gemm_use_isa((cr_isa)isa);
         body();
     }
     cr_gemm_use_isa(CR_ISA_COUNT);
 }
 
+/* What the instruction set in use has kernels of its own for. */
+static bool has_kernels(cr_gemm_type type)
+{
+    return cr_gemm_isa() <= CR_ISA_AVX512 || type == CR_GEMM_BF16;
+}
+
 static void small_products(void)
 {
-    for (int i = 0; i < 300; i++)
-        random_product(i % 3 ? CR_GEMM_F32 : CR_GEMM_F64, 70, i % 4 == 0);
+    static const cr_gemm_type types[] = { CR_GEMM_F32, CR_GEMM_F64, CR_GEMM_BF16, CR_GEMM_BF16,
+                                          CR_GEMM_F16 };
+    for (int i = 0; i < 500; i++)
+        if (has_kernels(types[i % 5]))
+            random_product(types[i % 5], 70, i % 4 == 0);
 }
 
 static void test_small(void **unused)
@@ -252,19 +303,28 @@ static void test_small(void **unused)
     each_isa(small_products);
 }
 
-/* Shapes that take each path of the plan: shared A, cut k, few rows, one column, several steps. */
-static void large_products(void)
+/* Shapes that take each path of the plan: A and B packed beforehand, cut k, few rows, one column,
+ * several steps. */
+static void large_products_of(cr_gemm_type type)
 {
     static const int64_t shapes[][3] = {
-        { 64, 128, 784 }, { 64, 10, 128 }, { 130, 700, 300 }, { 9, 40, 20000 },  { 1, 700, 900 },
-        { 700, 1, 900 },  { 3, 500, 600 }, { 520, 33, 400 },  { 64, 1200, 288 }, { 400, 400, 400 },
+        { 64, 128, 784 },  { 64, 10, 128 },   { 130, 700, 300 },  { 9, 40, 20000 },
+        { 1, 700, 900 },   { 700, 1, 900 },   { 3, 500, 600 },    { 520, 33, 400 },
+        { 64, 1200, 288 }, { 400, 400, 400 }, { 300, 330, 1100 },
     };
     for (int i = 0; i < CR_COUNT_OF(shapes); i++)
         for (int layout = 0; layout < 4; layout++) {
+            if (type != CR_GEMM_F32 && layout != (i + (int)cr_gemm_isa()) % 4)
+                continue;
             int64_t m = shapes[i][0], n = shapes[i][1], k = shapes[i][2];
-            cr_gemm g = {
-                .m = m, .n = n, .k = k, .alpha = 1, .c_stride = n, .accumulate = layout & 1
-            };
+            cr_gemm g = { .type = type,
+                          .m = m,
+                          .n = n,
+                          .k = k,
+                          .alpha = 1,
+                          .c_stride = n,
+                          .accumulate = layout & 1,
+                          .c_float = i & 1 };
             g.a = layout & 1 ? (cr_gemm_operand){ .stride = 1, .k_stride = m }
                              : (cr_gemm_operand){ .stride = k, .k_stride = 1 };
             g.b = layout & 2 ? (cr_gemm_operand){ .stride = 1, .k_stride = n }
@@ -276,6 +336,13 @@ static void large_products(void)
             cr_free(b);
             cr_free(a);
         }
+}
+
+static void large_products(void)
+{
+    if (has_kernels(CR_GEMM_F32))
+        large_products_of(CR_GEMM_F32);
+    large_products_of(CR_GEMM_BF16);
 }
 
 static void test_large(void **unused)
@@ -295,8 +362,58 @@ static void pack_made(const void *context, int64_t batch, int64_t first, int64_t
             *to++ = j < count ? from[(k_first + p) * 100 + first + j] + (float)batch : 0;
 }
 
+/* The same of bfloat16, in the form that the kernels in use want. */
+static void pack_made_half(const void *context, int64_t batch, int64_t first, int64_t count,
+                           int64_t width, int64_t k_first, int64_t k_count, void *panel)
+{
+    bool pairs = cr_gemm_kernels_of(CR_GEMM_BF16)->pairs;
+    (void)batch;
+    for (int64_t p = 0; p < CR_ROUND_UP(k_count, pairs ? 2 : 1); p++)
+        for (int64_t j = 0; j < count; j++) {
+            const uint16_t *from = (const uint16_t *)context + (k_first + p) * 100 + first;
+            uint16_t value = p < k_count ? from[j] : 0;
+            if (pairs)
+                ((uint16_t *)panel)[(p / 2 * width + j) * 2 + p % 2] = value;
+            else
+                ((float *)panel)[p * width + j] = bf16_to_float(value);
+        }
+}
+
+/* One of the operands as a matrix, then both through packers; 100 columns or rows each. */
+static void packed_half_product(void)
+{
+    uint16_t *a = random_array(501 * 100, CR_GEMM_BF16), *b = random_array(501 * 100, CR_GEMM_BF16);
+    float *c[2];
+    for (int way = 0; way < 2; way++) {
+        cr_gemm g = { .type = CR_GEMM_BF16,
+                      .m = 100,
+                      .n = 100,
+                      .k = 501,
+                      .alpha = 1,
+                      .c_stride = 100,
+                      .c_float = true };
+        g.a = (cr_gemm_operand){ .data = a, .stride = 1, .k_stride = 100 };
+        g.b = (cr_gemm_operand){ .data = b, .stride = 1, .k_stride = 100 };
+        if (way == 1) {
+            g.a = (cr_gemm_operand){ .packer = pack_made_half, .context = a };
+            g.b = (cr_gemm_operand){ .packer = pack_made_half, .context = b };
+        }
+        size_t size = cr_gemm_workspace(&g);
+        void *workspace = cr_buffer_alloc(size);
+        g.c = c[way] = cr_alloc_array(100 * 100, sizeof(float));
+        cr_gemm_run(&g, workspace);
+        cr_buffer_free(workspace, size);
+    }
+    assert_memory_equal(c[0], c[1], 100 * 100 * sizeof(float));
+    cr_free(c[0]);
+    cr_free(c[1]);
+    cr_free(a);
+    cr_free(b);
+}
+
 static void packed_product(void)
 {
+    packed_half_product();
     float *b = random_array(500 * 100, CR_GEMM_F32), *a = random_array(50 * 500, CR_GEMM_F32);
     float *c[2];
     for (int way = 0; way < 2; way++) {

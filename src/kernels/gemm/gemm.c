@@ -2,18 +2,20 @@
  *
  * A plan is made from the shape, the caches and the instruction set. C is cut into blocks of
  * m_block by n_block, k into `splits` ranges; each (product, split, block) is one task of a
- * parallel loop. A task goes through its range of k in steps of k_block: it packs that part of B
- * (and of A, unless A was packed for all tasks beforehand) and multiplies panel by panel. With more
- * than one split, tasks write partial sums, which a second loop adds in order.
+ * parallel loop. A task goes through its range of k in steps of k_block: it packs that part of A
+ * and B (unless it was packed for all tasks beforehand) and multiplies panel by panel. With more
+ * than one split, tasks write partial sums, which a second loop adds in order. Between the steps of
+ * k, sums are kept in C, or beside the panels where C has too few bits.
  *
  * Tasks pack into slots of the workspace, one for each thread that may run at once; a task takes
  * any free slot, which changes no result. */
 #include "kernels/gemm/gemm.h"
 
+#include <string.h>
+
 #define ALIGNMENT        64
-#define TILE_MAX         (14 * 32)  /* elements of the largest tile, any type */
-#define MACS_PER_TASK    (3 << 20)  /* less is not worth packing twice */
-#define MACS_PER_PART    (1 << 20)  /* of small tasks, some run together */
+#define TILE_MAX         (16 * 32)  /* doubles that hold the largest tile of any type */
+#define PANEL_WIDTH_MAX  32         /* of 16-bit elements */
 #define TASKS_WANTED     64         /* enough to keep many threads busy to the end */
 #define SHARE_MIN_MACS   (16 << 20) /* packing A beforehand costs a loop of its own */
 #define SHARE_MAX        (8 << 20)  /* elements of A that are packed beforehand */
@@ -39,6 +41,14 @@ cr_isa cr_gemm_isa(void)
 
 const cr_gemm_kernels *cr_gemm_kernels_of(cr_gemm_type type)
 {
+#ifdef CR_HAVE_AMX_BF16
+    if (type == CR_GEMM_BF16 && cr_gemm_isa() == CR_ISA_AMX_BF16)
+        return &cr_gemm_tiles_amx_bf16;
+#endif
+#ifdef CR_HAVE_AVX512_BF16
+    if (type == CR_GEMM_BF16 && cr_gemm_isa() == CR_ISA_AVX512_BF16)
+        return &cr_gemm_pairs_avx512_bf16;
+#endif
     return &(*CR_KERNELS_IN_USE(cr_gemm_kernels))[type];
 }
 
@@ -52,13 +62,16 @@ typedef struct plan {
     int64_t m_blocks, n_blocks;
     int64_t splits, split_k;
     bool few_rows; /* no panels at all: dot or axpy */
-    bool share_a;  /* A is packed as a whole first */
+    bool share_a;  /* A, B: packed as a whole first */
+    bool share_b;
     bool direct_a; /* panels of A, and full ones of B, are read where they lie */
     bool direct_b;
+    bool c_is_sum;      /* C holds elements of the type of the sums */
+    bool keep;          /* sums between the steps of k are kept in the slot */
     int64_t sum_stride; /* of partial sums */
     int64_t slots;
     /* bytes */
-    size_t slot_a, slot_b, shared, partial, flags;
+    size_t slot_a, slot_b, slot_sums, shared_a, shared_b, partial, flags;
 } plan;
 
 static size_t align_size(int64_t bytes)
@@ -79,29 +92,52 @@ static int64_t even_block(int64_t n, int64_t most, int64_t unit)
     return CR_ROUND_UP(CR_DIV_UP(n, CR_DIV_UP(n, most)), unit);
 }
 
+/* The side of a square block whose panels, and sums if they are kept, fill most of the second
+ * cache. */
+static int64_t block_side(const plan *p, int64_t l2)
+{
+    int64_t row = p->k_block * p->kernels->panel_element;
+    int64_t side = l2 * 3 / 8 / row;
+    while (p->keep && side > PANEL_WIDTH_MAX &&
+           side * (2 * row + side * p->kernels->sum_element) > l2 * 3 / 4)
+        side -= PANEL_WIDTH_MAX;
+    return side;
+}
+
+static int64_t count_tasks(plan *p, const cr_gemm *g)
+{
+    p->m_blocks = CR_DIV_UP(g->m, p->m_block);
+    p->n_blocks = CR_DIV_UP(g->n, p->n_block);
+    return p->batch * p->m_blocks * p->n_blocks;
+}
+
 static void plan_blocks(plan *p, const cr_gemm *g)
 {
     const cr_gemm_kernels *kernels = p->kernels;
-    int64_t element = kernels->element, tile = kernels->tile_columns;
+    int64_t tile = kernels->tile_columns;
     int64_t l1 = cache_size(1, 32 << 10), l2 = cache_size(2, 512 << 10);
     int64_t macs = p->batch * g->m * g->n * g->k;
-    int64_t wanted = CR_MIN(CR_MAX(macs / MACS_PER_TASK, 1), TASKS_WANTED);
+    int64_t wanted = CR_MIN(CR_MAX(macs / kernels->task_macs, 1), TASKS_WANTED);
 
     p->panel_rows = CR_DIV_UP(g->m, CR_DIV_UP(g->m, (int64_t)kernels->tile_rows));
-    p->k_block = even_block(g->k, CR_MIN(l1 * 3 / 4 / (tile * element), CR_GEMM_K_MAX), 8);
-    int64_t side = l2 * 3 / 8 / (p->k_block * element);
+    p->panel_rows = CR_ROUND_UP(p->panel_rows, kernels->row_unit);
+    p->k_block =
+        even_block(g->k, CR_MIN(l1 * 3 / 4 / (tile * kernels->panel_element), CR_GEMM_K_MAX),
+                   CR_MAX(8, kernels->k_unit));
+    p->keep = !p->c_is_sum && g->k > p->k_block;
+    int64_t side = block_side(p, l2);
     p->m_block = even_block(g->m, side, p->panel_rows);
     p->n_block = even_block(g->n, side, tile);
-    p->share_a = p->batch == 1 && g->n > p->n_block / 2 && macs >= SHARE_MIN_MACS &&
-                 g->m * g->k <= SHARE_MAX;
-    if (p->share_a)
+    bool may_share = p->batch == 1 && macs >= SHARE_MIN_MACS;
+    p->share_a = may_share && g->n > p->n_block / 2 && g->m * g->k <= SHARE_MAX;
+    if (p->share_a && !p->keep)
         p->m_block = CR_ROUND_UP(g->m, p->panel_rows);
 
-    int64_t tasks = p->batch * CR_DIV_UP(g->m, p->m_block) * CR_DIV_UP(g->n, p->n_block);
+    int64_t tasks = count_tasks(p, g);
     p->splits = 1;
     if (tasks < wanted && g->k >= 2 * SPLIT_MIN_K && g->k > 4 * CR_MAX(g->m, g->n)) {
         p->splits = CR_MIN(CR_DIV_UP(wanted, tasks), g->k / SPLIT_MIN_K);
-        p->share_a = false;
+        p->share_a = may_share = p->keep = false;
         p->m_block = even_block(g->m, side, p->panel_rows);
     }
     while (p->splits == 1 && tasks < wanted) {
@@ -113,11 +149,11 @@ static void plan_blocks(plan *p, const cr_gemm *g)
             p->n_block = even_block(g->n, p->n_block / 2, tile);
         else
             break;
-        tasks = p->batch * CR_DIV_UP(g->m, p->m_block) * CR_DIV_UP(g->n, p->n_block);
+        tasks = count_tasks(p, g);
     }
-    p->m_blocks = CR_DIV_UP(g->m, p->m_block);
-    p->n_blocks = CR_DIV_UP(g->n, p->n_block);
+    count_tasks(p, g);
     p->share_a = p->share_a && p->n_blocks > 1;
+    p->share_b = may_share && kernels->pairs && p->m_blocks > 1 && g->n * g->k <= SHARE_MAX;
 }
 
 /* Few rows: packing would cost more than the product. */
@@ -135,25 +171,46 @@ static bool is_direct_operand(const cr_gemm_operand *operand, int64_t k, bool fe
     return !operand->packer && operand->stride == 1 && (few || k <= DIRECT_K);
 }
 
+/* Rows as panels of A have them. */
+static int64_t padded_rows(const plan *p, int64_t rows)
+{
+    return CR_ROUND_UP(rows, p->kernels->row_unit);
+}
+
+static int64_t padded_steps(const plan *p, int64_t k_count)
+{
+    return CR_ROUND_UP(k_count, p->kernels->k_unit);
+}
+
+static size_t slot_size(const plan *p)
+{
+    return p->slot_a + p->slot_b + p->slot_sums;
+}
+
 static plan make_plan(const cr_gemm *g)
 {
     plan p = { .kernels = cr_gemm_kernels_of(g->type), .batch = CR_MAX(g->batch, 1) };
     p.few_rows = is_few_rows(g);
+    p.c_is_sum = p.kernels->element == p.kernels->sum_element || g->c_float;
     if (p.few_rows || g->m <= 0 || g->n <= 0 || g->k <= 0)
         return p;
     plan_blocks(&p, g);
-    int64_t element = p.kernels->element;
+    int64_t element = p.kernels->panel_element, sum = p.kernels->sum_element;
     p.split_k = CR_ROUND_UP(CR_DIV_UP(g->k, p.splits), p.splits > 1 ? p.k_block : 1);
     p.splits = CR_DIV_UP(g->k, p.split_k);
-    p.direct_a =
-        !p.share_a && is_direct_operand(&g->a, g->k, p.n_block <= 4 * p.kernels->tile_columns);
-    p.direct_b = is_direct_operand(&g->b, g->k, p.m_block <= 4 * p.panel_rows);
+    bool direct = element == p.kernels->element && !p.kernels->pairs;
+    p.direct_a = direct && !p.share_a &&
+                 is_direct_operand(&g->a, g->k, p.n_block <= 4 * p.kernels->tile_columns);
+    p.direct_b = direct && is_direct_operand(&g->b, g->k, p.m_block <= 4 * p.panel_rows);
     p.sum_stride = CR_ROUND_UP(g->n, p.kernels->tile_columns);
     p.slots = cr_slots_wanted();
+    int64_t k_padded = padded_steps(&p, g->k);
     p.slot_a = p.share_a ? 0 : align_size(p.m_block * p.k_block * element);
-    p.slot_b = align_size(p.n_block * p.k_block * element);
-    p.shared = p.share_a ? align_size(g->m * g->k * element) : 0;
-    p.partial = p.splits > 1 ? align_size(g->m * p.sum_stride * element) : 0;
+    p.slot_b = p.share_b ? 0 : align_size(p.n_block * p.k_block * element);
+    p.slot_sums = p.keep ? align_size(p.m_block * p.n_block * sum) : 0;
+    p.shared_a = p.share_a ? align_size(padded_rows(&p, g->m) * k_padded * element) : 0;
+    p.shared_b = p.share_b ? align_size(p.sum_stride * k_padded * element) : 0;
+    p.partial = p.splits > 1 ? align_size(g->m * p.sum_stride * sum) : 0;
     p.flags = cr_slots_size(p.slots);
     return p;
 }
@@ -165,6 +222,8 @@ static cr_gemm normalised(const cr_gemm *g)
     cr_gemm row = *g;
     if (row.c_column_stride == 0)
         row.c_column_stride = 1;
+    if (g->type != CR_GEMM_BF16 && g->type != CR_GEMM_F16)
+        row.c_float = row.bias_float = false;
     if (g->n == 1 && g->m > 1 && g->c_stride == 1 && !g->c_block) {
         row.m = 1;
         row.n = g->m;
@@ -181,7 +240,7 @@ size_t cr_gemm_workspace(const cr_gemm *product)
 {
     const cr_gemm g = normalised(product);
     plan p = make_plan(&g);
-    return p.flags + (size_t)p.slots * (p.slot_a + p.slot_b) + p.shared +
+    return p.flags + (size_t)p.slots * slot_size(&p) + p.shared_a + p.shared_b +
            (size_t)p.batch * (size_t)p.splits * p.partial;
 }
 
@@ -192,22 +251,52 @@ typedef struct run {
     plan plan;
     cr_slots slots;
     char *slot_memory;
-    char *shared;
+    char *shared_a, *shared_b;
     char *partial;
 } run;
 
-static void pack_panel(const run *r, const cr_gemm_operand *operand, int64_t batch, int64_t first,
-                       int64_t count, int64_t width, int64_t k_first, int64_t k_count, void *panel)
+static const void *operand_at(const run *r, const cr_gemm_operand *operand, int64_t batch,
+                              int64_t index, int64_t k)
 {
-    if (operand->packer) {
-        operand->packer(operand->context, batch, first, count, width, k_first, k_count, panel);
-        return;
-    }
-    const cr_gemm_kernels *kernels = r->plan.kernels;
     int64_t offset =
-        batch * operand->batch_stride + first * operand->stride + k_first * operand->k_stride;
-    kernels->pack((const char *)operand->data + offset * kernels->element, operand->stride,
-                  operand->k_stride, count, width, k_count, panel);
+        batch * operand->batch_stride + index * operand->stride + k * operand->k_stride;
+    return (const char *)operand->data + offset * r->plan.kernels->element;
+}
+
+/* A panel of B; the steps that complete its last unit of k are zeros. */
+static void pack_right(const run *r, int64_t batch, int64_t first, int64_t count, int64_t width,
+                       int64_t k_first, int64_t k_count, char *panel)
+{
+    const cr_gemm_operand *b = &r->product->b;
+    const cr_gemm_kernels *kernels = r->plan.kernels;
+    if (b->packer)
+        b->packer(b->context, batch, first, count, width, k_first, k_count, panel);
+    else
+        kernels->pack(operand_at(r, b, batch, first, k_first), b->stride, b->k_stride, count, width,
+                      k_count, panel);
+    if (kernels->pairs) {
+        int64_t used = CR_ROUND_UP(k_count, 2), step = width * kernels->panel_element;
+        memset(panel + used * step, 0, (size_t)((padded_steps(&r->plan, k_count) - used) * step));
+    }
+}
+
+static void pack_left(const run *r, int64_t batch, int64_t first, int64_t rows, int64_t k_first,
+                      int64_t k_count, char *panel)
+{
+    const cr_gemm_operand *a = &r->product->a;
+    const cr_gemm_kernels *kernels = r->plan.kernels;
+    int64_t width = padded_rows(&r->plan, rows);
+    if (a->packer && kernels->turn_rows) {
+        CR_ALIGNED(ALIGNMENT) uint16_t pairs[PANEL_WIDTH_MAX * CR_GEMM_K_MAX];
+        a->packer(a->context, batch, first, rows, width, k_first, k_count, pairs);
+        kernels->turn_rows(pairs, width, k_count, panel);
+    } else if (a->packer) {
+        a->packer(a->context, batch, first, rows, width, k_first, k_count, panel);
+    } else {
+        (kernels->pack_rows ? kernels->pack_rows
+                            : kernels->pack)(operand_at(r, a, batch, first, k_first), a->stride,
+                                             a->k_stride, rows, width, k_count, panel);
+    }
 }
 
 /* Packs rows [first, last) of A for one step of k, panel after panel. */
@@ -216,22 +305,9 @@ static void pack_rows(const run *r, int64_t batch, int64_t first, int64_t last, 
 {
     for (int64_t i = first; i < last; i += r->plan.panel_rows) {
         int64_t rows = CR_MIN(last - i, r->plan.panel_rows);
-        pack_panel(r, &r->product->a, batch, i, rows, rows, k_first, k_count, to);
-        to += rows * k_count * r->plan.kernels->element;
-    }
-}
-
-/* Body of the loop that packs A beforehand: index counts panels, and each is packed for every step
- * of k. The panels of one step of k lie together. */
-static void pack_shared(int64_t begin, int64_t end, void *context)
-{
-    const run *r = context;
-    const cr_gemm *g = r->product;
-    int64_t first = begin * r->plan.panel_rows, last = CR_MIN(end * r->plan.panel_rows, g->m);
-    for (int64_t k = 0; k < g->k; k += r->plan.k_block) {
-        int64_t k_count = CR_MIN(r->plan.k_block, g->k - k);
-        char *to = r->shared + (k * g->m + first * k_count) * r->plan.kernels->element;
-        pack_rows(r, 0, first, last, k, k_count, to);
+        pack_left(r, batch, i, rows, k_first, k_count, to);
+        to += padded_rows(&r->plan, rows) * padded_steps(&r->plan, k_count) *
+              r->plan.kernels->panel_element;
     }
 }
 
@@ -253,9 +329,44 @@ static void pack_columns(const run *r, int64_t batch, int64_t first, int64_t las
     for (int64_t j = first; j < last; j += tile) {
         int64_t columns = CR_MIN(last - j, tile);
         if (!is_direct_panel(p, columns))
-            pack_panel(r, &r->product->b, batch, j, columns, panel_width(p, columns), k_first,
-                       k_count, to);
-        to += tile * k_count * p->kernels->element;
+            pack_right(r, batch, j, columns, panel_width(p, columns), k_first, k_count, to);
+        to += tile * padded_steps(p, k_count) * p->kernels->panel_element;
+    }
+}
+
+/* Where an operand that was packed beforehand has row or column `first` for the step of k that
+ * begins at k_first: the panels of one step lie together, and `all` rows or columns are in each. */
+static char *shared_at(const plan *p, char *shared, int64_t all, int64_t first, int64_t k_first,
+                       int64_t k_count)
+{
+    return shared + (k_first * all + first * padded_steps(p, k_count)) * p->kernels->panel_element;
+}
+
+/* Bodies of the loops that pack A or B beforehand: index counts panels, and each is packed for
+ * every step of k. */
+static void pack_shared_rows(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    const cr_gemm *g = r->product;
+    int64_t first = begin * r->plan.panel_rows, last = CR_MIN(end * r->plan.panel_rows, g->m);
+    int64_t all = padded_rows(&r->plan, g->m);
+    for (int64_t k = 0; k < g->k; k += r->plan.k_block) {
+        int64_t k_count = CR_MIN(r->plan.k_block, g->k - k);
+        pack_rows(r, 0, first, last, k, k_count,
+                  shared_at(&r->plan, r->shared_a, all, first, k, k_count));
+    }
+}
+
+static void pack_shared_columns(int64_t begin, int64_t end, void *context)
+{
+    const run *r = context;
+    const cr_gemm *g = r->product;
+    int64_t tile = r->plan.kernels->tile_columns;
+    int64_t first = begin * tile, last = CR_MIN(end * tile, g->n);
+    for (int64_t k = 0; k < g->k; k += r->plan.k_block) {
+        int64_t k_count = CR_MIN(r->plan.k_block, g->k - k);
+        pack_columns(r, 0, first, last, k, k_count,
+                     shared_at(&r->plan, r->shared_b, r->plan.sum_stride, first, k, k_count));
     }
 }
 
@@ -269,6 +380,7 @@ typedef struct tile_job {
     bool first, last; /* step of k in its split */
     const void *a, *b;
     int64_t a_step, b_step;
+    char *sums; /* where the task keeps those of this tile; NULL: nowhere */
 } tile_job;
 
 static const void *moved(const void *pointer, int64_t elements, int64_t element)
@@ -299,7 +411,9 @@ static void finish(const run *r, int64_t batch, int64_t row, int64_t rows, int64
                    int64_t columns, const void *sum, int64_t sum_stride, bool accumulate, bool last)
 {
     const cr_gemm *g = r->product;
-    int64_t element = r->plan.kernels->element;
+    const cr_gemm_kernels *kernels = r->plan.kernels;
+    int64_t element = r->plan.c_is_sum ? kernels->sum_element : kernels->element;
+    int64_t bias_element = g->bias_float ? (int64_t)sizeof(float) : kernels->element;
     for (int64_t done = 0; done < columns;) {
         int64_t j = column + done, count = columns - done;
         if (g->c_block)
@@ -307,51 +421,62 @@ static void finish(const run *r, int64_t batch, int64_t row, int64_t rows, int64
         int64_t offset = c_offset(g, batch, row, j);
         cr_gemm_finish f = { .rows = rows,
                              .columns = count,
-                             .sum = moved(sum, done, element),
+                             .sum = moved(sum, done, kernels->sum_element),
                              .sum_stride = sum_stride,
                              .c = (char *)g->c + offset * element,
                              .c_stride = g->c_stride,
                              .c_column_stride = g->c_column_stride,
                              .accumulate = accumulate,
+                             .c_float = g->c_float,
+                             .bias_float = g->bias_float,
                              .alpha = g->alpha };
         if (last) {
             f.epilogue = g->epilogue;
             f.epilogue.row_bias =
-                moved(g->epilogue.row_bias, batch * g->bias_batch_stride + row, element);
-            f.epilogue.column_bias = moved(g->epilogue.column_bias, j, element);
+                moved(g->epilogue.row_bias, batch * g->bias_batch_stride + row, bias_element);
+            f.epilogue.column_bias = moved(g->epilogue.column_bias, j, bias_element);
             f.epilogue.residual = moved(g->epilogue.residual, offset, element);
         }
-        r->plan.kernels->finish(&f);
+        kernels->finish(&f);
         done += count;
     }
+}
+
+static void multiply_tile(const run *r, const tile_job *t, void *sums, int64_t stride,
+                          bool accumulate)
+{
+    r->plan.kernels->tile(t->k_count, t->a, t->a_step, t->b, t->b_step, (int)t->rows,
+                          panel_width(&r->plan, t->columns), sums, stride, accumulate);
 }
 
 static void run_tile(const run *r, const tile_job *t)
 {
     const cr_gemm *g = r->product;
     const plan *p = &r->plan;
-    const cr_gemm_kernels *kernels = p->kernels;
-    int64_t width = panel_width(p, t->columns);
+    int64_t width = panel_width(p, t->columns), element = p->kernels->sum_element;
     if (p->splits > 1) {
         char *to = r->partial + (size_t)(t->batch * p->splits + t->split) * p->partial +
-                   (size_t)((t->row * p->sum_stride + t->column) * kernels->element);
-        kernels->tile(t->k_count, t->a, t->a_step, t->b, t->b_step, (int)t->rows, width, to,
-                      p->sum_stride, !t->first);
+                   (size_t)((t->row * p->sum_stride + t->column) * element);
+        multiply_tile(r, t, to, p->sum_stride, !t->first);
+        return;
+    }
+    if (p->keep) {
+        multiply_tile(r, t, t->sums, p->n_block, !t->first);
+        if (t->last)
+            finish(r, t->batch, t->row, t->rows, t->column, t->columns, t->sums, p->n_block,
+                   g->accumulate, true);
         return;
     }
     bool accumulate = g->accumulate || !t->first;
     bool whole = t->columns == width && g->c_column_stride == 1 &&
                  (!g->c_block || t->column % g->c_block + t->columns <= g->c_block);
-    if (whole && g->alpha == 1 && !(t->last && has_epilogue(&g->epilogue))) {
-        char *to =
-            (char *)g->c + c_offset(g, t->batch, t->row, t->column) * (int64_t)kernels->element;
-        kernels->tile(t->k_count, t->a, t->a_step, t->b, t->b_step, (int)t->rows, width, to,
-                      g->c_stride, accumulate);
+    if (whole && p->c_is_sum && g->alpha == 1 && !(t->last && has_epilogue(&g->epilogue))) {
+        char *to = (char *)g->c + c_offset(g, t->batch, t->row, t->column) * element;
+        multiply_tile(r, t, to, g->c_stride, accumulate);
         return;
     }
     CR_ALIGNED(ALIGNMENT) double sum[TILE_MAX];
-    kernels->tile(t->k_count, t->a, t->a_step, t->b, t->b_step, (int)t->rows, width, sum, width,
-                  false);
+    multiply_tile(r, t, sum, width, false);
     finish(r, t->batch, t->row, t->rows, t->column, t->columns, sum, width, accumulate, t->last);
 }
 
@@ -363,38 +488,33 @@ typedef struct task {
     char *slot;
 } task;
 
-/* Where row or column `index` of an operand lies at the job's step of k. */
-static const void *place_of(const cr_gemm_operand *operand, const tile_job *job, int64_t index,
-                            int64_t element)
-{
-    int64_t offset = job->batch * operand->batch_stride + index * operand->stride +
-                     job->k_first * operand->k_stride;
-    return moved(operand->data, offset, element);
-}
-
 /* Every tile of a task for one step of k. A panel of A stays in the first cache while the panels
  * of B pass from the second. */
 static void multiply_block(const run *r, const task *t, tile_job job, const char *a, const char *b)
 {
     const plan *p = &r->plan;
-    int64_t tile = p->kernels->tile_columns, element = p->kernels->element;
-    const cr_gemm_operand *right = &r->product->b;
+    int64_t tile = p->kernels->tile_columns;
+    int64_t step = padded_steps(p, job.k_count) * p->kernels->panel_element;
+    char *sums = t->slot + p->slot_a + p->slot_b;
     for (job.row = t->m_first; job.row < t->m_last; job.row += job.rows) {
         job.rows = CR_MIN(t->m_last - job.row, p->panel_rows);
-        job.a = a + (job.row - t->m_first) * job.k_count * element;
+        job.a = a + (job.row - t->m_first) * step;
         job.a_step = job.rows;
         if (p->direct_a) {
-            job.a = place_of(&r->product->a, &job, job.row, element);
+            job.a = operand_at(r, &r->product->a, t->batch, job.row, job.k_first);
             job.a_step = r->product->a.k_stride;
         }
         for (job.column = t->n_first; job.column < t->n_last; job.column += tile) {
             job.columns = CR_MIN(t->n_last - job.column, tile);
-            job.b = b + (job.column - t->n_first) * job.k_count * element;
+            job.b = b + (job.column - t->n_first) * step;
             job.b_step = panel_width(p, job.columns);
             if (is_direct_panel(p, job.columns)) {
-                job.b = place_of(right, &job, job.column, element);
-                job.b_step = right->k_stride;
+                job.b = operand_at(r, &r->product->b, t->batch, job.column, job.k_first);
+                job.b_step = r->product->b.k_stride;
             }
+            if (p->keep)
+                job.sums = sums + ((job.row - t->m_first) * p->n_block + job.column - t->n_first) *
+                                      p->kernels->sum_element;
             run_tile(r, &job);
         }
     }
@@ -408,9 +528,12 @@ static void run_task(const run *r, const task *t)
     char *a = t->slot, *b = t->slot + p->slot_a;
     for (int64_t k = k_begin; k < k_end; k += p->k_block) {
         int64_t k_count = CR_MIN(p->k_block, k_end - k);
-        pack_columns(r, t->batch, t->n_first, t->n_last, k, k_count, b);
+        if (p->share_b)
+            b = shared_at(p, r->shared_b, p->sum_stride, t->n_first, k, k_count);
+        else
+            pack_columns(r, t->batch, t->n_first, t->n_last, k, k_count, b);
         if (p->share_a)
-            a = r->shared + (k * g->m + t->m_first * k_count) * p->kernels->element;
+            a = shared_at(p, r->shared_a, padded_rows(p, g->m), t->m_first, k, k_count);
         else if (!p->direct_a)
             pack_rows(r, t->batch, t->m_first, t->m_last, k, k_count, a);
         tile_job job = { .batch = t->batch,
@@ -428,6 +551,8 @@ static void run_tasks(int64_t begin, int64_t end, void *context)
     const run *r = context;
     const plan *p = &r->plan;
     int64_t slot = cr_slot_take(&r->slots);
+    if (p->kernels->begin)
+        p->kernels->begin();
     for (int64_t index = begin; index < end; index++) {
         int64_t rest = index;
         int64_t n = rest % p->n_blocks;
@@ -440,9 +565,11 @@ static void run_tasks(int64_t begin, int64_t end, void *context)
                    .m_last = CR_MIN((m + 1) * p->m_block, r->product->m),
                    .n_first = n * p->n_block,
                    .n_last = CR_MIN((n + 1) * p->n_block, r->product->n),
-                   .slot = r->slot_memory + (size_t)slot * (p->slot_a + p->slot_b) };
+                   .slot = r->slot_memory + (size_t)slot * slot_size(p) };
         run_task(r, &t);
     }
+    if (p->kernels->end)
+        p->kernels->end();
     cr_slot_release(&r->slots, slot);
 }
 
@@ -454,7 +581,7 @@ static void reduce_rows(int64_t begin, int64_t end, void *context)
     for (int64_t index = begin; index < end; index++) {
         int64_t batch = index / r->product->m, row = index % r->product->m;
         char *sum = r->partial + (size_t)(batch * p->splits) * p->partial +
-                    (size_t)(row * p->sum_stride * p->kernels->element);
+                    (size_t)(row * p->sum_stride * p->kernels->sum_element);
         for (int64_t split = 1; split < p->splits; split++)
             p->kernels->add(sum + (size_t)split * p->partial, r->product->n, sum);
         finish(r, batch, row, 1, 0, r->product->n, sum, p->sum_stride, r->product->accumulate,
@@ -506,15 +633,20 @@ static void run_blocks(run *r, void *workspace)
     char *at = workspace;
     r->slots = cr_slots_make(at, p->slots);
     r->slot_memory = at + p->flags;
-    r->shared = r->slot_memory + (size_t)p->slots * (p->slot_a + p->slot_b);
-    r->partial = r->shared + p->shared;
-    if (p->share_a) {
-        int64_t panels = CR_DIV_UP(g->m, p->panel_rows);
-        cr_parallel_for(panels, CR_MAX((1 << 16) / (p->panel_rows * g->k), 1), pack_shared, r);
-    }
+    r->shared_a = r->slot_memory + (size_t)p->slots * slot_size(p);
+    r->shared_b = r->shared_a + p->shared_a;
+    r->partial = r->shared_b + p->shared_b;
+    int64_t tile = p->kernels->tile_columns;
+    if (p->share_a)
+        cr_parallel_for(CR_DIV_UP(g->m, p->panel_rows),
+                        CR_MAX((1 << 16) / (p->panel_rows * g->k), 1), pack_shared_rows, r);
+    if (p->share_b)
+        cr_parallel_for(CR_DIV_UP(g->n, tile), CR_MAX((1 << 16) / (tile * g->k), 1),
+                        pack_shared_columns, r);
     int64_t tasks = p->batch * p->splits * p->m_blocks * p->n_blocks;
     int64_t macs = CR_MIN(p->m_block, g->m) * CR_MIN(p->n_block, g->n) * CR_MIN(p->split_k, g->k);
-    cr_parallel_for(tasks, CR_MAX(MACS_PER_PART / CR_MAX(macs, 1), 1), run_tasks, r);
+    int64_t part = p->kernels->task_macs / 3;
+    cr_parallel_for(tasks, CR_MAX(part / CR_MAX(macs, 1), 1), run_tasks, r);
     if (p->splits > 1)
         cr_parallel_for(p->batch * g->m, CR_MAX((1 << 16) / (g->n * p->splits), 1), reduce_rows, r);
 }

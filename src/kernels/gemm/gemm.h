@@ -1,4 +1,5 @@
-/* The matrix product engine: C = act(alpha * A * B + C + bias + residual), for float and double.
+/* The matrix product engine: C = act(alpha * A * B + C + bias + residual), for float, double, and
+ * operands of 16 bits (bfloat16, float16) that are summed in float.
  *
  * A (m, k) and B (k, n) are read by any strides, or by a packer that the caller supplies (which is
  * how a convolution runs on this engine without an im2col matrix in memory). The product is cut
@@ -18,7 +19,13 @@
 
 #define CR_ROUND_UP(value, unit) (CR_DIV_UP(value, unit) * (unit))
 
-typedef enum cr_gemm_type { CR_GEMM_F32, CR_GEMM_F64, CR_GEMM_TYPE_COUNT } cr_gemm_type;
+typedef enum cr_gemm_type {
+    CR_GEMM_F32,
+    CR_GEMM_F64,
+    CR_GEMM_BF16,
+    CR_GEMM_F16,
+    CR_GEMM_TYPE_COUNT
+} cr_gemm_type;
 
 /* What is done to an element of C last. `slope` of the epilogue is leaky ReLU's. */
 typedef enum cr_activation {
@@ -49,7 +56,11 @@ typedef struct cr_epilogue {
 
 /* Writes a panel of an operand: for p in [0, k_count), `width` elements of which the first `count`
  * are rows (of A) or columns (of B) first … first + count - 1 at k index k_first + p, and the rest
- * are anything. `batch` is the index of the product in a batch. */
+ * are anything. `batch` is the index of the product in a batch.
+ *
+ * The elements of a panel are those of the operand, step of k after step of k. For a type of 16
+ * bits they are floats, or, where the kernels have `pairs`, elements in pairs along k: element (p,
+ * j) lies at (p / 2 * width + j) * 2 + p % 2, and an odd k_count is completed by zeros. */
 typedef void (*cr_gemm_packer)(const void *context, int64_t batch, int64_t first, int64_t count,
                                int64_t width, int64_t k_first, int64_t k_count, void *panel);
 
@@ -75,6 +86,8 @@ typedef struct cr_gemm {
     int64_t batch; /* 0 means 1 */
     double alpha;
     bool accumulate; /* add to what C holds */
+    /* For types of 16 bits: C and the residual, or the biases, are float. */
+    bool c_float, bias_float;
     cr_gemm_operand a, b;
     void *c;
     int64_t c_stride;
@@ -137,13 +150,19 @@ typedef struct cr_gemm_finish {
     void *c;
     int64_t c_stride, c_column_stride;
     bool accumulate;
+    bool c_float, bias_float;
     double alpha;
     cr_epilogue epilogue; /* its pointers moved to the tile's first row and column */
 } cr_gemm_finish;
 
 /* The kernels of one type and instruction set. */
 typedef struct cr_gemm_kernels {
-    int element; /* bytes */
+    int element;       /* bytes of one of A, B and, unless the product says otherwise, C */
+    int panel_element; /* of one in a panel */
+    int sum_element;
+    int k_unit, row_unit; /* panels have whole multiples of so many steps of k and rows of A */
+    bool pairs;           /* panels are made of pairs along k */
+    int64_t task_macs;    /* fewer multiply-adds are not worth a task of their own */
     int tile_rows, tile_columns, lanes;
     /* C (rows, width) = A B, or += with `accumulate`. width is lanes or tile_columns; a holds a
      * step of `rows` elements every a_step, b one of width elements every b_step. */
@@ -159,6 +178,14 @@ typedef struct cr_gemm_kernels {
     /* Packs a panel of an operand given by strides, as a cr_gemm_packer does. */
     void (*pack)(const void *data, int64_t stride, int64_t k_stride, int64_t count, int64_t width,
                  int64_t k_count, void *panel);
+    /* Where panels of A differ from those of B: packs one, and makes one from a panel of pairs of
+     * the same width. NULL otherwise. */
+    void (*pack_rows)(const void *data, int64_t stride, int64_t k_stride, int64_t count,
+                      int64_t width, int64_t k_count, void *panel);
+    void (*turn_rows)(const void *pairs, int64_t width, int64_t k_count, void *panel);
+    /* Around the calls of `tile` of a task; NULL: nothing. */
+    void (*begin)(void);
+    void (*end)(void);
     /* sum (rows, columns) = A B for few rows, without packing: by dot products where both k strides
      * are 1, by adding scaled rows of B where the stride of B is 1. */
     void (*dot)(int64_t rows, int64_t columns, int64_t k, const void *a, int64_t a_stride,
@@ -173,7 +200,18 @@ extern const cr_gemm_kernels cr_gemm_kernels_portable[CR_GEMM_TYPE_COUNT];
 extern const cr_gemm_kernels cr_gemm_kernels_avx2[CR_GEMM_TYPE_COUNT];
 extern const cr_gemm_kernels cr_gemm_kernels_avx512[CR_GEMM_TYPE_COUNT];
 
+/* For bfloat16 by instructions of its own (gemm_pairs_avx512_bf16.c, gemm_tiles_amx_bf16.c). */
+extern const cr_gemm_kernels cr_gemm_pairs_avx512_bf16;
+extern const cr_gemm_kernels cr_gemm_tiles_amx_bf16;
+
 const cr_gemm_kernels *cr_gemm_kernels_of(cr_gemm_type type);
+
+/* What those kernels pack with (pack_pairs_avx512.c), as cr_gemm_kernels says. */
+void cr_gemm_pack_pairs(const void *data, int64_t stride, int64_t k_stride, int64_t count,
+                        int64_t width, int64_t k_count, void *panel);
+void cr_gemm_pack_tile_rows(const void *data, int64_t stride, int64_t k_stride, int64_t count,
+                            int64_t width, int64_t k_count, void *panel);
+void cr_gemm_turn_tile_rows(const void *pairs, int64_t width, int64_t k_count, void *panel);
 
 /* The instruction set in use: cr_cpu_isa(), or for tests the weaker one set by cr_gemm_use_isa
  * (CR_ISA_COUNT restores the default; not while another thread computes). */

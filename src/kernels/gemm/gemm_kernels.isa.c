@@ -1,10 +1,16 @@
 /* The kernels of the matrix product for one instruction set: the template for each element type
  * with the tile that suits the registers. A tile must leave two registers for B and one for the
- * broadcast of A, and be large enough that the adders, not the loads, are the limit. */
+ * broadcast of A, and be large enough that the adders, not the loads, are the limit. Floats of 16
+ * bits are widened when they are packed. */
 #include <math.h>
+#include <string.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #include "kernels/elementwise/fastmath.h"
 #include "kernels/gemm/gemm.h"
+#include "tensor/tensor.h"
 
 #if defined(__AVX512F__)
 #define VECTOR_BYTES 64
@@ -40,16 +46,92 @@
 #define TILE_VECTORS 2
 #include "kernels/gemm/gemm_tile.inc"
 
+/* ---- bfloat16 and float16 ---- */
+
+typedef uint16_t half_vector __attribute__((vector_size(VECTOR_BYTES / 2)));
+typedef uint32_t bits_vector __attribute__((vector_size(VECTOR_BYTES)));
+
+CR_INLINE vector_f32 widen_bf16_vector(const uint16_t *from)
+{
+    half_vector half;
+    memcpy(&half, from, sizeof(half));
+    return (vector_f32)(__builtin_convertvector(half, bits_vector) << 16);
+}
+
+/* As bf16_from_float does. */
+CR_INLINE void narrow_bf16_vector(uint16_t *to, vector_f32 value)
+{
+    bits_vector bits = (bits_vector)value;
+    bits_vector rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    bits_vector is_nan = (bits_vector)((bits & 0x7fffffff) > 0x7f800000);
+    rounded = (is_nan & (bits >> 16 | 0x40)) | (~is_nan & rounded);
+    half_vector half = __builtin_convertvector(rounded, half_vector);
+    memcpy(to, &half, sizeof(half));
+}
+
+CR_INLINE vector_f32 widen_f16_vector(const uint16_t *from)
+{
+#if defined(__AVX512F__)
+    return (vector_f32)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)from));
+#elif defined(__AVX2__)
+    return (vector_f32)_mm256_cvtph_ps(_mm_loadu_si128((const void *)from));
+#else
+    vector_f32 value;
+    for (int i = 0; i < VECTOR_BYTES / 4; i++)
+        value[i] = f16_to_float(from[i]);
+    return value;
+#endif
+}
+
+CR_INLINE void narrow_f16_vector(uint16_t *to, vector_f32 value)
+{
+#if defined(__AVX512F__)
+    _mm256_storeu_si256((void *)to, _mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__AVX2__)
+    _mm_storeu_si128((void *)to, _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT));
+#else
+    for (int i = 0; i < VECTOR_BYTES / 4; i++)
+        to[i] = f16_from_float(value[i]);
+#endif
+}
+
+#define TYPE          bf16
+#define WIDEN         bf16_to_float
+#define NARROW        bf16_from_float
+#define WIDEN_VECTOR  widen_bf16_vector
+#define NARROW_VECTOR narrow_bf16_vector
+#include "kernels/gemm/gemm_half.inc"
+
+#define TYPE          f16
+#define WIDEN         f16_to_float
+#define NARROW        f16_from_float
+#define WIDEN_VECTOR  widen_f16_vector
+#define NARROW_VECTOR narrow_f16_vector
+#include "kernels/gemm/gemm_half.inc"
+
 #define TABLE(real, type)                                                                          \
     {                                                                                              \
-        .element = sizeof(real), .tile_rows = ROWS,                                                \
+        .element = sizeof(real), .panel_element = sizeof(real), .sum_element = sizeof(real),       \
+        .k_unit = 1, .row_unit = 1, .task_macs = 3 << 20, .tile_rows = ROWS,                       \
         .tile_columns = 2 * VECTOR_BYTES / (int)sizeof(real),                                      \
         .lanes = VECTOR_BYTES / (int)sizeof(real), .tile = tile_##type,                            \
         .tile_blocked = tile_blocked_##type, .finish = finish_##type, .add = add_##type,           \
         .pack = pack_##type, .dot = dot_##type, .axpy = axpy_##type,                               \
     }
 
+#define HALF_TABLE(type)                                                                           \
+    {                                                                                              \
+        .element = sizeof(uint16_t), .panel_element = sizeof(float), .sum_element = sizeof(float), \
+        .k_unit = 1, .row_unit = 1, .task_macs = 3 << 20, .tile_rows = ROWS,                       \
+        .tile_columns = 2 * VECTOR_BYTES / (int)sizeof(float),                                     \
+        .lanes = VECTOR_BYTES / (int)sizeof(float), .tile = tile_f32,                              \
+        .tile_blocked = tile_blocked_f32, .finish = finish_##type, .add = add_f32,                 \
+        .pack = pack_##type, .dot = dot_##type, .axpy = axpy_##type,                               \
+    }
+
 const cr_gemm_kernels CR_ISA_NAME(cr_gemm_kernels)[CR_GEMM_TYPE_COUNT] = {
     [CR_GEMM_F32] = TABLE(float, f32),
     [CR_GEMM_F64] = TABLE(double, f64),
+    [CR_GEMM_BF16] = HALF_TABLE(bf16),
+    [CR_GEMM_F16] = HALF_TABLE(f16),
 };

@@ -152,7 +152,7 @@ static cr_conv conv_of(const struct convolution_attributes *a, int spatial, cons
                        const cr_tensor *out, const int64_t *kernel)
 {
     int first = in->shape.ndim - spatial;
-    cr_conv c = { .type = in->dtype == CR_F64 ? CR_GEMM_F64 : CR_GEMM_F32,
+    cr_conv c = { .type = cr_gemm_type_of((cr_dtype)in->dtype),
                   .batch = first == 2 ? in->shape.dim[0] : 1,
                   .in_channels = in->shape.dim[first - 1],
                   .out_channels = out->shape.dim[first - 1],
@@ -291,20 +291,17 @@ static cr_conv convolution_of(const cr_call *call)
 static size_t convolution_workspace(const cr_call *call)
 {
     cr_conv c = convolution_of(call);
-    return round_workspace(cr_conv_forward_workspace(&c)) + half_workspace(call);
+    return cr_conv_forward_workspace(&c);
 }
 
 static void convolution_forward(const cr_call *call)
 {
-    struct half_call half;
-    const cr_call *computed = half_begin(&half, call);
-    cr_conv c = convolution_of(computed);
+    cr_conv c = convolution_of(call);
     if (cr_grad_enabled())
         forget_prepared(call->inputs[1]->storage);
-    cr_epilogue epilogue = bias_epilogue(computed);
-    cr_conv_forward(&c, tensor_bytes(computed->inputs[0]), tensor_bytes(computed->inputs[1]), NULL,
-                    &epilogue, tensor_bytes(computed->outputs[0]), computed->workspace);
-    half_end(computed, call);
+    cr_epilogue epilogue = bias_epilogue(call);
+    cr_conv_forward(&c, tensor_bytes(call->inputs[0]), tensor_bytes(call->inputs[1]), NULL,
+                    &epilogue, tensor_bytes(call->outputs[0]), call->workspace);
 }
 
 static int64_t convolution_multiply_adds(const cr_call *call)
@@ -360,18 +357,15 @@ static cr_conv transpose_of(const cr_call *call)
 static size_t transpose_workspace(const cr_call *call)
 {
     cr_conv c = transpose_of(call);
-    return round_workspace(cr_conv_backward_data_workspace(&c)) + half_workspace(call);
+    return cr_conv_backward_data_workspace(&c);
 }
 
 static void transpose_forward(const cr_call *call)
 {
-    struct half_call half;
-    const cr_call *computed = half_begin(&half, call);
-    cr_conv c = transpose_of(computed);
-    cr_epilogue epilogue = bias_epilogue(computed);
-    cr_conv_backward_data(&c, tensor_bytes(computed->inputs[0]), tensor_bytes(computed->inputs[1]),
-                          &epilogue, tensor_bytes(computed->outputs[0]), computed->workspace);
-    half_end(computed, call);
+    cr_conv c = transpose_of(call);
+    cr_epilogue epilogue = bias_epilogue(call);
+    cr_conv_backward_data(&c, tensor_bytes(call->inputs[0]), tensor_bytes(call->inputs[1]),
+                          &epilogue, tensor_bytes(call->outputs[0]), call->workspace);
 }
 
 static int64_t transpose_multiply_adds(const cr_call *call)
@@ -417,18 +411,14 @@ static cr_conv weight_of(const cr_call *call)
 static size_t weight_workspace(const cr_call *call)
 {
     cr_conv c = weight_of(call);
-    return round_workspace(cr_conv_backward_weight_workspace(&c)) + half_workspace(call);
+    return cr_conv_backward_weight_workspace(&c);
 }
 
 static void weight_forward(const cr_call *call)
 {
-    struct half_call half;
-    const cr_call *computed = half_begin(&half, call);
-    cr_conv c = weight_of(computed);
-    cr_conv_backward_weight(&c, tensor_bytes(computed->inputs[0]),
-                            tensor_bytes(computed->inputs[1]), tensor_bytes(computed->outputs[0]),
-                            computed->workspace);
-    half_end(computed, call);
+    cr_conv c = weight_of(call);
+    cr_conv_backward_weight(&c, tensor_bytes(call->inputs[0]), tensor_bytes(call->inputs[1]),
+                            tensor_bytes(call->outputs[0]), call->workspace);
 }
 
 static int64_t weight_multiply_adds(const cr_call *call)

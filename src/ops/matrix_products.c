@@ -31,17 +31,6 @@ static cr_status require_same_dtype(const cr_infer_call *call)
     return CR_OK;
 }
 
-static cr_gemm_type gemm_type(const cr_tensor *x)
-{
-    static const cr_gemm_type types[CR_DTYPE_COUNT] = {
-        [CR_F32] = CR_GEMM_F32,
-        [CR_F64] = CR_GEMM_F64,
-        [CR_BF16] = CR_GEMM_BF16,
-        [CR_F16] = CR_GEMM_F16,
-    };
-    return types[x->dtype];
-}
-
 /* ---- mm, bmm ---- */
 
 /* The product of two matrices or batches of them. */
@@ -49,7 +38,7 @@ static cr_gemm product_of(const cr_call *call)
 {
     const cr_tensor *a = call->inputs[0], *b = call->inputs[1], *c = call->outputs[0];
     int last = c->shape.ndim - 1;
-    cr_gemm g = { .type = gemm_type(c),
+    cr_gemm g = { .type = cr_gemm_type_of((cr_dtype)c->dtype),
                   .m = c->shape.dim[last - 1],
                   .n = c->shape.dim[last],
                   .k = a->shape.dim[last],
@@ -236,7 +225,7 @@ static cr_gemm linear_product(const cr_call *call)
     const cr_tensor *x = call->inputs[0], *weight = call->inputs[1];
     const cr_tensor *bias = CALL_INPUT(call, 2);
     int64_t in = weight->shape.dim[1], out = weight->shape.dim[0];
-    cr_gemm g = { .type = gemm_type(x),
+    cr_gemm g = { .type = cr_gemm_type_of((cr_dtype)x->dtype),
                   .m = out ? tensor_numel(call->outputs[0]) / out : 0,
                   .n = out,
                   .k = in,

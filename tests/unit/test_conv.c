@@ -1,7 +1,8 @@
 /* Convolution and its gradients against plain loops in double precision: every instruction set,
- * both types, one to three dimensions, strides, padding, dilation, groups, output sizes with more
+ * all types, one to three dimensions, strides, padding, dilation, groups, output sizes with more
  * at the end, epilogues, guards around what is written, and the bits at one and two threads. */
 #include "kernels/conv/conv.h"
+#include "tensor/tensor.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -29,13 +30,22 @@ static int64_t volume(const int64_t size[3])
 
 static double get(const void *data, int64_t index, cr_gemm_type type)
 {
-    return type == CR_GEMM_F32 ? (double)((const float *)data)[index]
-                               : ((const double *)data)[index];
+    switch (type) {
+    case CR_GEMM_F32:
+        return (double)((const float *)data)[index];
+    case CR_GEMM_BF16:
+        return (double)bf16_to_float(((const uint16_t *)data)[index]);
+    case CR_GEMM_F16:
+        return (double)f16_to_float(((const uint16_t *)data)[index]);
+    default:
+        return ((const double *)data)[index];
+    }
 }
 
 static size_t size_of(cr_gemm_type type)
 {
-    return type == CR_GEMM_F32 ? sizeof(float) : sizeof(double);
+    static const size_t sizes[CR_GEMM_TYPE_COUNT] = { 4, 8, 2, 2 };
+    return sizes[type];
 }
 
 static void *random_array(int64_t count, cr_gemm_type type)
@@ -46,6 +56,10 @@ static void *random_array(int64_t count, cr_gemm_type type)
         double value = (double)draw(-1000, 1000) / 500;
         if (type == CR_GEMM_F32)
             ((float *)data)[i] = (float)value;
+        else if (type == CR_GEMM_BF16)
+            ((uint16_t *)data)[i] = bf16_from_float((float)value);
+        else if (type == CR_GEMM_F16)
+            ((uint16_t *)data)[i] = f16_from_float((float)value);
         else
             ((double *)data)[i] = value;
     }
@@ -171,10 +185,12 @@ static double activated(double x, cr_activation activation)
 static void compare(const cr_conv *c, direction way, const tensors *t, const cr_epilogue *epilogue)
 {
     static const char *const names[] = { "forward", "data", "weight" };
+    static const char *const types[CR_GEMM_TYPE_COUNT] = { "f32", "f64", "bf16", "f16" };
     int64_t size = result_size(c, way);
     void *got = run(c, way, t, epilogue, 1), *again = run(c, way, t, epilogue, 2);
+    static const double rounding[CR_GEMM_TYPE_COUNT] = { 0, 0, 1.0 / 256, 1.0 / 2048 };
     /* Winograd's algorithm rounds by the size of the neighbours, too. */
-    double unit = c->type == CR_GEMM_F32 ? 2e-6 : 1e-14, around = 4;
+    double unit = c->type == CR_GEMM_F64 ? 1e-14 : 2e-6, around = 4;
     for (int64_t i = 0; i < size; i++)
         around += t->magnitude[i] / (double)size;
     for (int64_t i = 0; i < size; i++) {
@@ -182,15 +198,15 @@ static void compare(const cr_conv *c, direction way, const tensors *t, const cr_
         want += epilogue->residual ? get(epilogue->residual, i, c->type) : 0;
         want = activated(want, epilogue->activation);
         double value = get(got, GUARD + i, c->type);
-        if (!(fabs(value - want) <= unit * (t->magnitude[i] + around)))
-            fail_msg("%s %s f%d: n %d, c %d -> %d / %d, in (%d, %d, %d), out (%d, %d, %d), kernel "
+        double tolerance = unit * (t->magnitude[i] + around) + rounding[c->type] * fabs(want);
+        if (!(fabs(value - want) <= tolerance))
+            fail_msg("%s %s %s: n %d, c %d -> %d / %d, in (%d, %d, %d), out (%d, %d, %d), kernel "
                      "(%d, %d, %d), stride (%d, %d, %d), at %d: %g, not %g",
-                     cr_isa_name(cr_gemm_isa()), names[way], 8 * (int)size_of(c->type),
-                     (int)c->batch, (int)c->in_channels, (int)c->out_channels, (int)c->groups,
-                     (int)c->input[0], (int)c->input[1], (int)c->input[2], (int)c->output[0],
-                     (int)c->output[1], (int)c->output[2], (int)c->kernel[0], (int)c->kernel[1],
-                     (int)c->kernel[2], (int)c->stride[0], (int)c->stride[1], (int)c->stride[2],
-                     (int)i, value, want);
+                     cr_isa_name(cr_gemm_isa()), names[way], types[c->type], (int)c->batch,
+                     (int)c->in_channels, (int)c->out_channels, (int)c->groups, (int)c->input[0],
+                     (int)c->input[1], (int)c->input[2], (int)c->output[0], (int)c->output[1],
+                     (int)c->output[2], (int)c->kernel[0], (int)c->kernel[1], (int)c->kernel[2],
+                     (int)c->stride[0], (int)c->stride[1], (int)c->stride[2], (int)i, value, want);
     }
     assert_memory_equal(got, again, (size_t)(size + 2 * GUARD) * size_of(c->type));
     cr_free(again);
@@ -216,7 +232,8 @@ static void check_way(const cr_conv *c, direction way, const tensors *given)
         epilogue.residual = draw(0, 1) ? residual : NULL;
         epilogue.activation = activations[draw(0, CR_COUNT_OF(activations) - 1)];
     }
-    for (int isa = CR_ISA_PORTABLE; isa <= (int)cr_cpu_isa() && isa <= CR_ISA_AVX512; isa++) {
+    int last = c->type == CR_GEMM_BF16 ? CR_ISA_AMX_BF16 : CR_ISA_AVX512;
+    for (int isa = CR_ISA_PORTABLE; isa <= CR_MIN((int)cr_cpu_isa(), last); isa++) {
         cr_gemm_use_isa((cr_isa)isa);
         compare(c, way, &t, &epilogue);
     }
@@ -271,8 +288,10 @@ static void random_conv(cr_gemm_type type)
 static void test_random(void **unused)
 {
     (void)unused;
-    for (int i = 0; i < 90; i++)
-        random_conv(i % 3 ? CR_GEMM_F32 : CR_GEMM_F64);
+    static const cr_gemm_type types[] = { CR_GEMM_F32, CR_GEMM_BF16, CR_GEMM_F64,
+                                          CR_GEMM_F32, CR_GEMM_BF16, CR_GEMM_F16 };
+    for (int i = 0; i < 150; i++)
+        random_conv(types[i % 6]);
 }
 
 static cr_conv conv2d(int64_t batch, int64_t in, int64_t out, int64_t size, int64_t kernel,
@@ -308,8 +327,12 @@ static void test_layers(void **unused)
         conv2d(1, 20, 36, 70, 3, 2, 1, 1),  conv2d(1, 300, 70, 14, 1, 1, 0, 1),
         conv2d(2, 24, 150, 12, 1, 1, 0, 1), conv2d(1, 144, 15, 30, 1, 1, 0, 1),
     };
-    for (int i = 0; i < CR_COUNT_OF(list); i++)
+    for (int i = 0; i < CR_COUNT_OF(list); i++) {
+        cr_conv half = list[i];
+        half.type = CR_GEMM_BF16;
         check(&list[i]);
+        check(&half);
+    }
 }
 
 int main(void)

@@ -21,6 +21,12 @@ static bool is_depthwise(const cr_conv *c)
     return c->groups > 1 && c->in_channels == c->groups;
 }
 
+/* Depthwise, of a type whose planes are widened first. */
+static bool is_half_depthwise(const cr_conv *c)
+{
+    return is_depthwise(c) && (c->type == CR_GEMM_BF16 || c->type == CR_GEMM_F16);
+}
+
 static int64_t group_in(const cr_conv *c)
 {
     return c->in_channels / c->groups;
@@ -214,6 +220,8 @@ static size_t algorithm_workspace(const cr_conv *conv)
 
 size_t cr_conv_forward_workspace(const cr_conv *conv)
 {
+    if (is_half_depthwise(conv))
+        return cr_depthwise_half_workspace(conv);
     return cr_conv_prepared_size(conv) + algorithm_workspace(conv);
 }
 
@@ -231,6 +239,10 @@ void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
                      const void *prepared, const cr_epilogue *epilogue, void *output,
                      void *workspace)
 {
+    if (is_half_depthwise(conv)) {
+        cr_depthwise_half_run(conv, input, weight, NULL, epilogue, output, workspace);
+        return;
+    }
     if (!prepared) {
         prepared = workspace;
         cr_conv_prepare(conv, weight, workspace);
@@ -318,7 +330,8 @@ static phase make_phase(const cr_conv *c, int64_t index, const void *output, con
     p.weight = (cr_weight_taps){ .weight = weight,
                                  .channel_stride = group_in(c) * taps,
                                  .row_stride = taps,
-                                 .group_stride = group_out(c) * group_in(c) * taps };
+                                 .group_stride = group_out(c) * group_in(c) * taps,
+                                 .kernels = cr_gemm_kernels_of(c->type) };
     int64_t tap_stride = 1;
     for (int d = CR_CONV_DIMS - 1; d >= 0; d--) {
         p.start[d] = index % c->stride[d];
@@ -390,6 +403,8 @@ static int point_phases(const cr_conv *c, const void *output, const void *weight
 size_t cr_conv_backward_data_workspace(const cr_conv *conv)
 {
     size_t most = 0;
+    if (is_half_depthwise(conv))
+        return cr_depthwise_half_workspace(conv);
     if (is_depthwise(conv))
         return 0;
     if (cr_winograd_suits(conv, true))
@@ -430,6 +445,10 @@ static void data_by_points(const cr_conv *conv, const void *output, const void *
 void cr_conv_backward_data(const cr_conv *conv, const void *output, const void *weight,
                            const cr_epilogue *epilogue, void *input, void *workspace)
 {
+    if (is_half_depthwise(conv)) {
+        cr_depthwise_half_run(conv, NULL, weight, output, epilogue, input, workspace);
+        return;
+    }
     if (is_depthwise(conv)) {
         cr_depthwise call = {
             .conv = conv, .output = output, .weight = weight, .result = input, .epilogue = epilogue
@@ -492,6 +511,8 @@ static cr_gemm weight_product(const cr_conv *c, const cr_patches *of_output,
 
 size_t cr_conv_backward_weight_workspace(const cr_conv *conv)
 {
+    if (is_half_depthwise(conv))
+        return cr_depthwise_half_workspace(conv);
     if (is_depthwise(conv))
         return 0;
     if (cr_winograd_weight_suits(conv))
@@ -506,6 +527,10 @@ size_t cr_conv_backward_weight_workspace(const cr_conv *conv)
 void cr_conv_backward_weight(const cr_conv *conv, const void *input, const void *output,
                              void *weight, void *workspace)
 {
+    if (is_half_depthwise(conv)) {
+        cr_depthwise_half_run(conv, input, NULL, output, NULL, weight, workspace);
+        return;
+    }
     if (is_depthwise(conv)) {
         cr_depthwise call = { .conv = conv, .input = input, .output = output, .result = weight };
         cr_parallel_for(conv->out_channels, part_of(conv->batch * volume(conv->output)),

@@ -1,4 +1,5 @@
-/* Convolution over one, two or three spatial dimensions, and its gradients, for float and double.
+/* Convolution over one, two or three spatial dimensions, and its gradients, for float, double, and
+ * 16-bit floats that are summed in float.
  *
  * A convolution is a matrix product whose packer reads the image (kernels/gemm): no matrix of
  * patches is made in memory. Forward multiplies the weights by the patches of all images at once;
@@ -74,6 +75,7 @@ typedef struct cr_weight_taps {
     const void *weight;
     int64_t channel_stride, row_stride, group_stride;
     int64_t taps[CR_CONV_DIMS], first[CR_CONV_DIMS], step[CR_CONV_DIMS], tap_stride[CR_CONV_DIMS];
+    const cr_gemm_kernels *kernels;
 } cr_weight_taps;
 
 /* A depthwise convolution for channels [begin, end) of all images, counted as n * channels + c. */
@@ -325,6 +327,14 @@ bool cr_weight_gradient_suits(const cr_conv *conv);
 size_t cr_weight_gradient_workspace(const cr_conv *conv);
 void cr_weight_gradient_run(const cr_conv *conv, const float *input, const float *output,
                             float *weight, void *workspace);
+
+/* ---- depthwise convolution of 16-bit floats: plane by plane in float (depthwise_half.c) ---- */
+
+size_t cr_depthwise_half_workspace(const cr_conv *conv);
+/* Computes the one of input, weight and output that is NULL into `result`. */
+void cr_depthwise_half_run(const cr_conv *conv, const void *input, const void *weight,
+                           const void *output, const cr_epilogue *epilogue, void *result,
+                           void *workspace);
 
 extern const cr_conv_kernels cr_conv_kernels_portable[CR_GEMM_TYPE_COUNT];
 extern const cr_conv_kernels cr_conv_kernels_avx2[CR_GEMM_TYPE_COUNT];

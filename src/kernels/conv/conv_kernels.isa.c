@@ -31,6 +31,41 @@
 #undef REAL
 #undef TYPE
 
+/* Packers of 16-bit elements collect them as they are; then the product's own packing makes of
+ * them what its panels hold. */
+#define REAL         uint16_t
+#define TYPE         half
+#define REAL_IS_HALF 1
+#include "kernels/conv/conv_patches.inc"
+#undef REAL
+#undef TYPE
+#undef REAL_IS_HALF
+
+static void pack_half(cr_gemm_packer packer, const cr_gemm_kernels *kernels, const void *context,
+                      int64_t batch, int64_t first, int64_t count, int64_t width, int64_t k_first,
+                      int64_t k_count, void *panel)
+{
+    CR_ALIGNED(64) uint16_t collected[POSITIONS_ROWS * CR_GEMM_K_MAX + GROUP];
+    packer(context, batch, first, count, width, k_first, k_count, collected);
+    kernels->pack(collected, 1, width, count, width, k_count, panel);
+}
+
+static void pack_patches_16(const void *context, int64_t batch, int64_t first, int64_t count,
+                            int64_t width, int64_t k_first, int64_t k_count, void *panel)
+{
+    const cr_patches *p = context;
+    pack_half(pack_patches_half, p->kernels, context, batch, first, count, width, k_first, k_count,
+              panel);
+}
+
+static void pack_weight_16(const void *context, int64_t batch, int64_t first, int64_t count,
+                           int64_t width, int64_t k_first, int64_t k_count, void *panel)
+{
+    const cr_weight_taps *w = context;
+    pack_half(pack_weight_half, w->kernels, context, batch, first, count, width, k_first, k_count,
+              panel);
+}
+
 #define TABLE(type)                                                                                \
     {                                                                                              \
         .pack_patches = pack_patches_##type, .pack_positions = pack_positions_##type,              \
@@ -38,7 +73,15 @@
         .depthwise_data = depthwise_data_##type, .depthwise_weight = depthwise_weight_##type,      \
     }
 
+#define HALF_TABLE                                                                                 \
+    {                                                                                              \
+        .pack_patches = pack_patches_16, .pack_positions = pack_positions_half,                    \
+        .pack_weight = pack_weight_16,                                                             \
+    }
+
 const cr_conv_kernels CR_ISA_NAME(cr_conv_kernels)[CR_GEMM_TYPE_COUNT] = {
     [CR_GEMM_F32] = TABLE(f32),
     [CR_GEMM_F64] = TABLE(f64),
+    [CR_GEMM_BF16] = HALF_TABLE,
+    [CR_GEMM_F16] = HALF_TABLE,
 };

@@ -52,6 +52,25 @@ const cr_gemm_kernels *cr_gemm_kernels_of(cr_gemm_type type)
     return &(*CR_KERNELS_IN_USE(cr_gemm_kernels))[type];
 }
 
+cr_gemm_type cr_gemm_type_of(cr_dtype dtype)
+{
+    switch (dtype) {
+    case CR_F64:
+        return CR_GEMM_F64;
+    case CR_BF16:
+        return CR_GEMM_BF16;
+    case CR_F16:
+        return CR_GEMM_F16;
+    default:
+        return CR_GEMM_F32;
+    }
+}
+
+void cr_gemm_widen(cr_gemm_type type, const void *from, int64_t count, float *to)
+{
+    (*CR_KERNELS_IN_USE(cr_gemm_kernels))[type].pack(from, 1, 0, count, count, 1, to);
+}
+
 /* ---- the plan ---- */
 
 typedef struct plan {

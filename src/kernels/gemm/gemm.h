@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 #include "base/base.h"
+#include "cresset/tensor.h"
 
 #define CR_ROUND_UP(value, unit) (CR_DIV_UP(value, unit) * (unit))
 
@@ -26,6 +27,9 @@ typedef enum cr_gemm_type {
     CR_GEMM_F16,
     CR_GEMM_TYPE_COUNT
 } cr_gemm_type;
+
+/* The type of tensors of a floating dtype. */
+cr_gemm_type cr_gemm_type_of(cr_dtype dtype);
 
 /* What is done to an element of C last. `slope` of the epilogue is leaky ReLU's. */
 typedef enum cr_activation {
@@ -205,6 +209,9 @@ extern const cr_gemm_kernels cr_gemm_pairs_avx512_bf16;
 extern const cr_gemm_kernels cr_gemm_tiles_amx_bf16;
 
 const cr_gemm_kernels *cr_gemm_kernels_of(cr_gemm_type type);
+
+/* to = from, `count` elements of a type of 16 bits as floats. */
+void cr_gemm_widen(cr_gemm_type type, const void *from, int64_t count, float *to);
 
 /* What those kernels pack with (pack_pairs_avx512.c), as cr_gemm_kernels says. */
 void cr_gemm_pack_pairs(const void *data, int64_t stride, int64_t k_stride, int64_t count,

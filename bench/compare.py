@@ -1,28 +1,32 @@
-"""Runs each work in Cresset and in PyTorch by turns, each in a process of its own, and compares
-seconds and the highest memory of the process (getrusage). See run.sh."""
+"""Runs each work in Cresset and in its peers by turns, each run in a process of its own, and
+compares seconds and the highest memory of the process (getrusage). Before a work is timed, the
+result of inference, the loss and a step of training are compared with PyTorch's from the same
+weights. See run.sh."""
 import argparse
 import json
+import math
 import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
+import numpy
+
+import tensor_file
+from works import SUITES, WORKS
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-CRESSET = os.path.join(HERE, "..", "build", "cresset")
-# work, words, options of `cresset bench`, runs of a training step and of inference in a process
-WORKS = [
-    ("mlp", "perceptron 784-128-10, batch 64", ["--batch-size", "64"], 400, 1000),
-    ("small_cnn", "small CNN, batch 128, 28×28", ["--batch-size", "128"], 15, 30),
-    ("resnet18", "ResNet-18 small stem, batch 128, 28×28",
-     ["--small-stem", "--classes", "10", "--input", "1x28x28", "--batch-size", "128"], 3, 5),
-    ("resnet34", "ResNet-34, batch 16, 224×224", ["--batch-size", "16"], 3, 5),
-]
-SUITES = {"foundation": [work[0] for work in WORKS]}
+ROOT = os.path.dirname(HERE)
+CRESSET = os.path.join(ROOT, "build", "cresset")
+TORCH_PYTHON = "/usr/bin/python3"  # Debian's python3-torch belongs to the system's interpreter
+ALLOWED = {"f32": 2e-3, "bf16": 1e-1}  # largest difference from PyTorch in f32, in parts of it
 
 
 def run(command, threads):
-    """(what it printed as JSON or None, seconds of the whole process, highest memory in bytes)."""
+    """(what it printed as JSON, seconds of the whole process, highest memory in bytes)."""
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), CRESSET_THREADS=str(threads))
     begun = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
@@ -33,69 +37,195 @@ def run(command, threads):
     return json.loads(output), time.perf_counter() - begun, usage.ru_maxrss * 1024
 
 
-def ours(work, mode, repeat, threads):
-    name, _, options = work[:3]
-    if mode == "start":
-        options = [*options, "--batch-size", "1"]
-    command = [CRESSET, "bench", name, *options, "--mode", "infer" if mode == "start" else mode,
-               "--repeat", str(repeat), "--threads", str(threads), "--json"]
-    printed, wall, memory = run(command, threads)
-    return (wall if mode == "start" else printed["timings"][0]["seconds"]), memory
+class Bench:
+    """The works of a run, their files, and the peers there are."""
+
+    def __init__(self, args, folder):
+        self.args, self.folder, self.prepared = args, folder, {}
+
+    def files(self, work):
+        return os.path.join(self.folder, work.key)
+
+    def cresset(self, work, mode, precision, repeat, *more):
+        words = [CRESSET, "bench", work.model, *work.options, "--batch-size", str(work.batch),
+                 "--mode", "infer" if mode == "start" else mode, "--repeat", str(repeat),
+                 "--threads", str(self.args.threads), "--precision", precision, "--load",
+                 os.path.join(self.files(work), "begin.safetensors"), "--json", *more]
+        return run(words, self.args.threads)
+
+    def torch(self, work, mode, repeat, *more):
+        return run([TORCH_PYTHON, "-B", os.path.join(HERE, "torch_work.py"), work.key, mode,
+                    self.files(work), str(repeat), str(self.args.threads), *more],
+                   self.args.threads)
+
+    def onnx(self, work, repeat):
+        x = self.prepared[work.key]
+        return run(["node", os.path.join(HERE, "ort_work.js"), self.args.peers, self.files(work),
+                    str(repeat), str(self.args.threads), str(x.dtype),
+                    "x".join(map(str, x.shape))], self.args.threads)
+
+    def prepare(self, work):
+        """Weights and a batch from PyTorch, once a work."""
+        if work.key in self.prepared:
+            return
+        os.makedirs(self.files(work))
+        self.torch(work, "prepare", 0)
+        begin = tensor_file.read(os.path.join(self.files(work), "begin.safetensors"))
+        self.prepared[work.key] = begin["bench.input"]
+
+    # ---- the same answers ----
+
+    def difference(self, work, mode, precision):
+        """The largest difference from PyTorch in parts of its value: of the result of inference,
+        or of the loss and the step that weights take in training."""
+        ours = os.path.join(self.files(work), "ours.safetensors")
+        printed = self.cresset(work, mode, precision, 1, "--warm-up", "0", "--no-dropout",
+                               "--optimizer", "sgd", "--save", ours)[0]
+        own = tensor_file.read(ours)
+        other = tensor_file.read(os.path.join(self.files(work), "torch.safetensors"))
+        if mode != "train":
+            return apart(own["bench.result"], other["bench.result"])
+        begin = tensor_file.read(os.path.join(self.files(work), "begin.safetensors"))
+        names = [name for name in other if not name.startswith("bench.")]
+        steps = [math.sqrt(sum(float(numpy.square(a[name] - b[name], dtype=numpy.float64).sum())
+                               for name in names))
+                 for a, b in ((own, other), (other, begin))]
+        loss = float(other["bench.loss"][0])
+        return max(abs(printed["timings"][0]["loss"] - loss) / abs(loss), steps[0] / steps[1])
+
+    def check(self, work, mode, precision):
+        found = self.difference(work, mode, precision)
+        if not found <= ALLOWED[precision] * (10 if mode == "train" else 1):
+            sys.exit(f"{work.words}, {mode}, {precision}: differs from PyTorch by {found:.1e}")
+        return found
+
+    # ---- timing ----
+
+    def peers_of(self, mode, precision):
+        names = ["PyTorch"]
+        if self.args.autocast and precision == "bf16":
+            names.append("PyTorch autocast")
+        if mode != "train" and has_onnx_runtime(self.args.peers):
+            names.append("ONNX Runtime")
+        return names
+
+    def once(self, work, mode, precision, who):
+        """(seconds, memory) of one process."""
+        repeat = work.runs[mode]
+        if who == "Cresset":
+            more = ["--warm-up", "0"] if mode == "start" else []
+            more += ["--optimizer", work.optimizer] if mode == "train" else []
+            printed, wall, memory = self.cresset(work, mode, precision, repeat, *more)
+            seconds = printed["timings"][0]["seconds"]
+        elif who == "ONNX Runtime":
+            printed, wall, memory = self.onnx(work, repeat)
+            seconds = printed["seconds"]
+        else:
+            kind = "autocast" if who.endswith("autocast") else "f32"
+            printed, wall, memory = self.torch(work, mode, repeat, kind)
+            seconds = printed["seconds"]
+        return (wall if mode == "start" else seconds), memory
+
+    def rows(self, work, mode, precision):
+        self.prepare(work)
+        difference = self.check(work, mode, precision)
+        names = self.peers_of(mode, precision)
+        if "ONNX Runtime" in names:
+            self.torch(work, "onnx", 0)
+        runs = [{who: self.once(work, mode, precision, who) for who in ["Cresset", *names]}
+                for _ in range(self.args.rounds)]
+        return [row(work, mode, precision, peer, runs, difference) for peer in names]
 
 
-def theirs(work, mode, repeat, threads):
-    command = ["/usr/bin/python3", os.path.join(HERE, "torch_work.py"), work[0], mode, str(repeat),
-               str(threads)]
-    printed, wall, memory = run(command, threads)
-    return (wall if mode == "start" else printed["seconds"]), memory
+def apart(a, b):
+    return float(numpy.abs(a.astype(numpy.float64) - b).max() / numpy.abs(b).max())
 
 
-def row(work, mode, rounds, threads):
-    repeat = {"train": work[3], "infer": work[4], "start": 1}[mode]
-    pairs = []
-    for _ in range(rounds):
-        pairs.append((ours(work, mode, repeat, threads), theirs(work, mode, repeat, threads)))
-    ratios = [a[0] / b[0] for a, b in pairs]
-    return {"work": work[1], "mode": mode, "precision": "f32", "peer": "PyTorch",
-            "seconds": statistics.median(a[0] for a, _ in pairs),
-            "peer_seconds": statistics.median(b[0] for _, b in pairs),
-            "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
-            "memory": max(a[1] for a, _ in pairs), "peer_memory": max(b[1] for _, b in pairs),
-            "memory_ratio": max(a[1] for a, _ in pairs) / max(b[1] for _, b in pairs)}
+def has_onnx_runtime(peers):
+    return (shutil.which("node") is not None and
+            os.path.isdir(os.path.join(peers, "node_modules", "onnxruntime-node")))
+
+
+def row(work, mode, precision, peer, runs, difference):
+    own, other = ([turn[who] for turn in runs] for who in ("Cresset", peer))
+    ratios = [a[0] / b[0] for a, b in zip(own, other)]
+    memory, peer_memory = (max(one[1] for one in each) for each in (own, other))
+    return {"work": work.words, "mode": mode, "precision": precision, "peer": peer,
+            "seconds": statistics.median(one[0] for one in own),
+            "peer_seconds": statistics.median(one[0] for one in other),
+            "ratio": statistics.median(ratios), "ratio_min": min(ratios),
+            "ratio_max": max(ratios), "memory": memory, "peer_memory": peer_memory,
+            "memory_ratio": memory / peer_memory, "difference": difference}
+
+
+HEADINGS = ("work", "mode", "precision", "peer", "Cresset ms", "peer ms", "ratio", "spread",
+            "memory MB", "peer's MB", "ratio", "largest difference")
 
 
 def print_row(r):
-    print(f"| {r['work']} | {r['mode']} | {r['seconds'] * 1e3:.3g} | "
-          f"{r['peer_seconds'] * 1e3:.3g} | {r['ratio']:.2f} | "
-          f"{r['ratio_min']:.2f} – {r['ratio_max']:.2f} | "
-          f"{r['memory'] / 1e6:.0f} | {r['peer_memory'] / 1e6:.0f} | {r['memory_ratio']:.2f} |",
+    print(f"| {r['work']} | {r['mode']} | {r['precision']} | {r['peer']} | "
+          f"{r['seconds'] * 1e3:.3g} | {r['peer_seconds'] * 1e3:.3g} | {r['ratio']:.2f} | "
+          f"{r['ratio_min']:.2f} – {r['ratio_max']:.2f} | {r['memory'] / 1e6:.0f} | "
+          f"{r['peer_memory'] / 1e6:.0f} | {r['memory_ratio']:.2f} | {r['difference']:.0e} |",
           flush=True)
 
 
-def main():
+def print_means(rows):
+    """Geometric means over the rows of each kind."""
+    kinds = {}
+    for r in rows:
+        kinds.setdefault((r["mode"], r["precision"], r["peer"]), []).append(r)
+    print("\n| mode | precision | peer | rows | mean ratio | worst | mean memory ratio |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for kind, members in kinds.items():
+        ratio, memory = (math.exp(statistics.mean(math.log(r[key]) for r in members))
+                         for key in ("ratio", "memory_ratio"))
+        print(f"| {' | '.join(kind)} | {len(members)} | {ratio:.2f} | "
+              f"{max(r['ratio'] for r in members):.2f} | {memory:.2f} |")
+
+
+def print_all(rows):
+    print("| " + " | ".join(HEADINGS) + " |")
+    print("| " + " | ".join("---" for _ in HEADINGS) + " |", flush=True)
+    for r in rows:
+        print_row(r)
+
+
+def arguments():
     parser = argparse.ArgumentParser(prog="bench/run.sh")
     parser.add_argument("--suite", choices=SUITES, default="foundation")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="processes of each, in turn [5]")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--precision", default="f32", help="f32, bf16 or f32,bf16")
     parser.add_argument("--only", help="one work, by its short name")
+    parser.add_argument("--mode", choices=("train", "infer", "start"), help="rows of one mode")
+    parser.add_argument("--peers", default=os.path.join(ROOT, "build", "peers"), metavar="DIR",
+                        help="where `npm install onnxruntime-node` was done [build/peers]")
+    parser.add_argument("--autocast", action="store_true",
+                        help="with bf16, also PyTorch's autocast, for information")
     parser.add_argument("--json", help="write the rows to this file")
-    args = parser.parse_args()
-    version = subprocess.run(["/usr/bin/python3", "-c", "import torch; print(torch.__version__)"],
-                             capture_output=True, text=True, check=True).stdout.strip()
-    print(f"Cresset against PyTorch {version}, {args.threads} threads, medians of {args.rounds} "
-          "rounds in turn; milliseconds and MB\n")
-    print("| work | mode | Cresset | PyTorch | ratio | spread | memory | PyTorch's | ratio |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    if not has_onnx_runtime(args.peers):
+        print(f"ONNX Runtime is left out: it is not in {os.path.relpath(args.peers, ROOT)}.\n")
+    print(f"{args.threads} threads, medians of {args.rounds} rounds in turn\n")
+    print_all([])
     rows = []
-    for work in WORKS:
-        if work[0] not in SUITES[args.suite] or args.only not in (None, work[0]):
-            continue
-        for mode in ("train", "infer", "start"):
-            rows.append(row(work, mode, args.rounds, args.threads))
-            print_row(rows[-1])
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump({"rows": rows}, file, indent=2, ensure_ascii=False)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(args, folder)
+        for precision in args.precision.split(","):
+            for key, mode in SUITES[args.suite]:
+                if args.only in (None, key) and args.mode in (None, mode):
+                    for one in bench.rows(WORKS[key], mode, precision):
+                        rows.append(one)
+                        print_row(one)
+                    if args.json:
+                        with open(args.json, "w", encoding="utf-8") as file:
+                            json.dump({"rows": rows}, file, indent=2, ensure_ascii=False)
+    print_means(rows)
 
 
 if __name__ == "__main__":

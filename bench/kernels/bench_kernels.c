@@ -1,6 +1,9 @@
 /* Speed of the matrix product and convolution kernels: a line for each shape with the best time of
- * several runs and GFLOP/s. Usage: bench_kernels [gemm|conv] [part of a name]. */
+ * several runs, GFLOP/s, and their share of the peak, which is what the micro-kernel reaches on
+ * panels that stay in the first cache. Usage: bench_kernels [gemm|conv] [part of a name], with the
+ * type (f32, bf16) as part of the name. */
 #include "kernels/conv/conv.h"
+#include "tensor/tensor.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -8,12 +11,26 @@
 #define RUNS        5
 #define RUN_SECONDS 0.02
 
-static void *filled(size_t count)
+static const cr_gemm_type types[] = { CR_GEMM_F32, CR_GEMM_BF16 };
+static const char *const type_names[CR_GEMM_TYPE_COUNT] = { "f32", "f64", "bf16", "f16" };
+
+static void *filled(size_t count, cr_gemm_type type)
 {
-    float *data = cr_buffer_alloc(count * sizeof(float));
-    for (size_t i = 0; data && i < count; i++)
-        data[i] = (float)(i % 17) / 8 - 1;
+    size_t element = (size_t)cr_gemm_kernels_of(type)->element;
+    void *data = cr_buffer_alloc(count * element);
+    for (size_t i = 0; data && i < count; i++) {
+        float value = (float)(i % 17) / 8 - 1;
+        if (type == CR_GEMM_F32)
+            ((float *)data)[i] = value;
+        else
+            ((uint16_t *)data)[i] = bf16_from_float(value);
+    }
     return data;
+}
+
+static void release(void *data, size_t count, cr_gemm_type type)
+{
+    cr_buffer_free(data, count * (size_t)cr_gemm_kernels_of(type)->element);
 }
 
 /* Seconds of one call: the best of some runs, each long enough for the clock. */
@@ -34,9 +51,67 @@ static double best_seconds(void (*call)(void *), void *context)
     return best;
 }
 
-static void report(const char *name, double flops, double seconds)
+/* ---- the peak ---- */
+
+enum { PEAK_STEPS = 256, PEAK_TILES = 1000 };
+
+typedef struct peak_run {
+    const cr_gemm_kernels *kernels;
+    void *a, *b, *sums;
+} peak_run;
+
+static void run_tiles(int64_t begin, int64_t end, void *context)
 {
-    printf("%-36s %10.1f us %8.1f GFLOP/s\n", name, seconds * 1e6, flops / seconds * 1e-9);
+    const peak_run *r = context;
+    const cr_gemm_kernels *k = r->kernels;
+    int64_t sums = (int64_t)k->tile_rows * k->tile_columns * k->sum_element;
+    if (k->begin)
+        k->begin();
+    for (int64_t thread = begin; thread < end; thread++)
+        for (int i = 0; i < PEAK_TILES; i++)
+            k->tile(PEAK_STEPS, r->a, k->tile_rows, r->b, k->tile_columns, k->tile_rows,
+                    k->tile_columns, (char *)r->sums + thread * sums, k->tile_columns, false);
+    if (k->end)
+        k->end();
+}
+
+static void call_tiles(void *context)
+{
+    cr_parallel_for(cr_num_threads(), 1, run_tiles, context);
+}
+
+/* FLOP/s of all threads together. */
+static double measure_peak(cr_gemm_type type)
+{
+    peak_run run = { .kernels = cr_gemm_kernels_of(type) };
+    const cr_gemm_kernels *k = run.kernels;
+    size_t rows = (size_t)k->tile_rows, columns = (size_t)k->tile_columns;
+    size_t a = rows * PEAK_STEPS * (size_t)k->panel_element;
+    size_t b = columns * PEAK_STEPS * (size_t)k->panel_element;
+    size_t sums = rows * columns * (size_t)(k->sum_element * cr_num_threads());
+    double peak = 0;
+    run.a = cr_buffer_alloc(a);
+    run.b = cr_buffer_alloc(b);
+    run.sums = cr_buffer_alloc(sums);
+    if (run.a && run.b && run.sums) {
+        memset(run.a, 0, a);
+        memset(run.b, 0, b);
+        peak = 2.0 * (double)(rows * columns) * PEAK_STEPS * PEAK_TILES * cr_num_threads() /
+               best_seconds(call_tiles, &run);
+    }
+    cr_buffer_free(run.sums, sums);
+    cr_buffer_free(run.b, b);
+    cr_buffer_free(run.a, a);
+    return peak;
+}
+
+static double peaks[CR_GEMM_TYPE_COUNT];
+
+static void report(const char *name, cr_gemm_type type, double flops, double seconds)
+{
+    double share = peaks[type] > 0 ? flops / seconds / peaks[type] : 0;
+    printf("%-40s %10.1f us %8.1f GFLOP/s %4.0f %%\n", name, seconds * 1e6, flops / seconds * 1e-9,
+           100 * share);
     fflush(stdout);
 }
 
@@ -61,11 +136,14 @@ static const gemm_case gemm_cases[] = {
     { "square 512", 512, 512, 512, false, false },
     { "square 1024", 1024, 1024, 1024, false, false },
     { "square 2048 b transposed", 2048, 2048, 2048, false, true },
+    { "encoder 1024x3072x768", 1024, 3072, 768, false, true },
+    { "encoder 1024x768x3072", 1024, 768, 3072, false, true },
     { "tall 4096x768x768", 4096, 768, 768, false, true },
     { "weight 768x3072x4096", 768, 3072, 4096, true, false },
     { "resnet fc", 16, 1000, 512, false, true },
     { "gemv 1x1000x512", 1, 1000, 512, false, true },
     { "gemv 1x4096x4096", 1, 4096, 4096, false, true },
+    { "scores 128x128x64", 128, 128, 64, false, true },
     { "small 32", 32, 32, 32, false, false },
 };
 
@@ -80,11 +158,19 @@ static void call_gemm(void *context)
     cr_gemm_run(&run->product, run->workspace);
 }
 
-static void bench_gemm(const gemm_case *c)
+static void bench_gemm(const gemm_case *c, cr_gemm_type type, const char *part)
 {
-    gemm_run run = { .product = { .m = c->m, .n = c->n, .k = c->k, .alpha = 1, .c_stride = c->n } };
+    char name[64];
+    snprintf(name, sizeof(name), "%s %s", c->name, type_names[type]);
+    if (!strstr(name, part))
+        return;
+    gemm_run run = {
+        .product = { .type = type, .m = c->m, .n = c->n, .k = c->k, .alpha = 1, .c_stride = c->n }
+    };
     cr_gemm *g = &run.product;
-    void *a = filled((size_t)(c->m * c->k)), *b = filled((size_t)(c->n * c->k));
+    size_t a_count = (size_t)(c->m * c->k), b_count = (size_t)(c->n * c->k);
+    size_t c_count = (size_t)(c->m * c->n);
+    void *a = filled(a_count, type), *b = filled(b_count, type);
     g->a = (cr_gemm_operand){ .data = a, .stride = c->k, .k_stride = 1 };
     g->b = (cr_gemm_operand){ .data = b, .stride = 1, .k_stride = c->n };
     if (c->a_transposed) {
@@ -95,15 +181,15 @@ static void bench_gemm(const gemm_case *c)
         g->b.stride = c->k;
         g->b.k_stride = 1;
     }
-    g->c = filled((size_t)(c->m * c->n));
+    g->c = filled(c_count, type);
     size_t size = cr_gemm_workspace(g);
     run.workspace = cr_buffer_alloc(size);
     if (a && b && g->c && run.workspace)
-        report(c->name, 2.0 * (double)(c->m * c->n * c->k), best_seconds(call_gemm, &run));
+        report(name, type, 2.0 * (double)(c->m * c->n * c->k), best_seconds(call_gemm, &run));
     cr_buffer_free(run.workspace, size);
-    cr_buffer_free(g->c, (size_t)(c->m * c->n) * sizeof(float));
-    cr_buffer_free(b, (size_t)(c->n * c->k) * sizeof(float));
-    cr_buffer_free(a, (size_t)(c->m * c->k) * sizeof(float));
+    release(g->c, c_count, type);
+    release(b, b_count, type);
+    release(a, a_count, type);
 }
 
 /* ---- convolutions ---- */
@@ -157,10 +243,11 @@ static void call_weight(void *context)
     cr_conv_backward_weight(&r->conv, r->input, r->output, r->weight, r->workspace);
 }
 
-static void bench_conv(const conv_case *c, const char *part)
+static void bench_conv(const conv_case *c, cr_gemm_type type, const char *part)
 {
     int64_t size = (c->size + 2 * c->padding - c->kernel) / c->stride + 1;
-    conv_run run = { .conv = { .batch = c->batch,
+    conv_run run = { .conv = { .type = type,
+                               .batch = c->batch,
                                .in_channels = c->in,
                                .out_channels = c->out,
                                .groups = c->groups,
@@ -176,23 +263,23 @@ static void bench_conv(const conv_case *c, const char *part)
     size_t bytes = cr_conv_forward_workspace(&run.conv);
     bytes = CR_MAX(bytes, cr_conv_backward_data_workspace(&run.conv));
     bytes = CR_MAX(bytes, cr_conv_backward_weight_workspace(&run.conv));
-    run.input = filled(inputs);
-    run.weight = filled(weights);
-    run.output = filled(outputs);
+    run.input = filled(inputs, type);
+    run.weight = filled(weights, type);
+    run.output = filled(outputs, type);
     run.workspace = cr_buffer_alloc(bytes);
     double flops = 2.0 * (double)outputs * (double)weights / (double)c->out;
     static void (*const calls[])(void *) = { call_forward, call_data, call_weight };
     static const char *const words[] = { "forward", "data", "weight" };
     for (int way = 0; way < 3 && run.input && run.weight && run.output && run.workspace; way++) {
         char name[64];
-        snprintf(name, sizeof(name), "%s %s", c->name, words[way]);
+        snprintf(name, sizeof(name), "%s %s %s", c->name, words[way], type_names[type]);
         if (strstr(name, part))
-            report(name, flops, best_seconds(calls[way], &run));
+            report(name, type, flops, best_seconds(calls[way], &run));
     }
     cr_buffer_free(run.workspace, bytes);
-    cr_buffer_free(run.output, outputs * sizeof(float));
-    cr_buffer_free(run.weight, weights * sizeof(float));
-    cr_buffer_free(run.input, inputs * sizeof(float));
+    release(run.output, outputs, type);
+    release(run.weight, weights, type);
+    release(run.input, inputs, type);
 }
 
 int main(int count, char **arguments)
@@ -200,11 +287,15 @@ int main(int count, char **arguments)
     const char *family = count > 1 ? arguments[1] : "";
     const char *part = count > 2 ? arguments[2] : "";
     printf("%s, %d threads, best of %d\n", cr_isa_name(cr_gemm_isa()), cr_num_threads(), RUNS);
-    for (int i = 0; i < CR_COUNT_OF(gemm_cases); i++)
-        if (strcmp(family, "conv") != 0 && strstr(gemm_cases[i].name, part))
-            bench_gemm(&gemm_cases[i]);
-    for (int i = 0; i < CR_COUNT_OF(conv_cases); i++)
+    for (int t = 0; t < CR_COUNT_OF(types); t++) {
+        peaks[types[t]] = measure_peak(types[t]);
+        printf("peak %s: %.1f GFLOP/s\n", type_names[types[t]], peaks[types[t]] * 1e-9);
+    }
+    for (int i = 0; i < CR_COUNT_OF(gemm_cases) * CR_COUNT_OF(types); i++)
+        if (strcmp(family, "conv") != 0)
+            bench_gemm(&gemm_cases[i / CR_COUNT_OF(types)], types[i % CR_COUNT_OF(types)], part);
+    for (int i = 0; i < CR_COUNT_OF(conv_cases) * CR_COUNT_OF(types); i++)
         if (strcmp(family, "gemm") != 0)
-            bench_conv(&conv_cases[i], part);
+            bench_conv(&conv_cases[i / CR_COUNT_OF(types)], types[i % CR_COUNT_OF(types)], part);
     return 0;
 }

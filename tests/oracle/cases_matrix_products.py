@@ -36,7 +36,8 @@ case("linear", F.linear,
      sample(real(3, 5), real(4, 5)),
      sample(real(5), real(4, 5), real(4)),
      sample(real(2, 3, 5), real(4, 5), real(4)),
-     sample(real(64, 300), real(70, 300), real(70)))
+     sample(real(64, 300), real(70, 300), real(70)),
+     sample(real(40, 1100), real(50, 1100), real(50)))
 case("addmm", torch.addmm,
      sample(real(3, 4), real(3, 5), real(5, 4), beta=1.0, alpha=1.0),
      sample(real(4), real(3, 5), real(5, 4), beta=0.5, alpha=2.0),

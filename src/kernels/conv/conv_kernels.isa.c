@@ -50,10 +50,31 @@ static void pack_half(cr_gemm_packer packer, const cr_gemm_kernels *kernels, con
     kernels->pack(collected, 1, width, count, width, k_count, panel);
 }
 
+/* True if columns [first, first + count) are elements that follow each other in one image, at each
+ * step of k, which is a channel: a kernel of one tap that reads what its points stand on. */
+static bool are_plain(const cr_patches *p, int64_t first, int64_t count)
+{
+    int64_t plane = p->grid[0] * p->grid[1] * p->grid[2];
+    if (first / plane != (first + count - 1) / plane)
+        return false;
+    for (int d = 0; d < CR_CONV_DIMS; d++)
+        if (p->taps[d] != 1 || p->step[d] != 1 || p->origin[d] != 0 || p->grid[d] != p->size[d])
+            return false;
+    return true;
+}
+
 static void pack_patches_16(const void *context, int64_t batch, int64_t first, int64_t count,
                             int64_t width, int64_t k_first, int64_t k_count, void *panel)
 {
     const cr_patches *p = context;
+    if (are_plain(p, first, count)) {
+        int64_t plane = p->grid[0] * p->grid[1] * p->grid[2];
+        const uint16_t *from = (const uint16_t *)p->source + batch * p->group_stride +
+                               first / plane * p->batch_stride + k_first * p->channel_stride +
+                               first % plane;
+        p->kernels->pack(from, 1, p->channel_stride, count, width, k_count, panel);
+        return;
+    }
     pack_half(pack_patches_half, p->kernels, context, batch, first, count, width, k_first, k_count,
               panel);
 }

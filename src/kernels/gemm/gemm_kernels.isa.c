@@ -58,6 +58,15 @@ CR_INLINE vector_f32 widen_bf16_vector(const uint16_t *from)
     return (vector_f32)(__builtin_convertvector(half, bits_vector) << 16);
 }
 
+/* The even elements, then the odd ones. */
+CR_INLINE void widen_bf16_two(const uint16_t *from, vector_f32 *even, vector_f32 *odd)
+{
+    bits_vector pairs;
+    memcpy(&pairs, from, sizeof(pairs));
+    *even = (vector_f32)(pairs << 16);
+    *odd = (vector_f32)(pairs & 0xffff0000);
+}
+
 /* As bf16_from_float does. */
 CR_INLINE void narrow_bf16_vector(uint16_t *to, vector_f32 value)
 {
@@ -83,6 +92,12 @@ CR_INLINE vector_f32 widen_f16_vector(const uint16_t *from)
 #endif
 }
 
+CR_INLINE void widen_f16_two(const uint16_t *from, vector_f32 *first, vector_f32 *second)
+{
+    *first = widen_f16_vector(from);
+    *second = widen_f16_vector(from + VECTOR_BYTES / 4);
+}
+
 CR_INLINE void narrow_f16_vector(uint16_t *to, vector_f32 value)
 {
 #if defined(__AVX512F__)
@@ -99,6 +114,7 @@ CR_INLINE void narrow_f16_vector(uint16_t *to, vector_f32 value)
 #define WIDEN         bf16_to_float
 #define NARROW        bf16_from_float
 #define WIDEN_VECTOR  widen_bf16_vector
+#define WIDEN_TWO     widen_bf16_two
 #define NARROW_VECTOR narrow_bf16_vector
 #include "kernels/gemm/gemm_half.inc"
 
@@ -106,6 +122,7 @@ CR_INLINE void narrow_f16_vector(uint16_t *to, vector_f32 value)
 #define WIDEN         f16_to_float
 #define NARROW        f16_from_float
 #define WIDEN_VECTOR  widen_f16_vector
+#define WIDEN_TWO     widen_f16_two
 #define NARROW_VECTOR narrow_f16_vector
 #include "kernels/gemm/gemm_half.inc"
 

@@ -75,6 +75,25 @@ CR_INLINE void turned_pairs(const uint16_t *data, int64_t stride, int64_t count,
     transpose(row);
 }
 
+/* The same of 16 columns, all there. */
+CR_INLINE __m512i whole_pairs(const uint16_t *step, const uint16_t *next)
+{
+    __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)step));
+    __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)next));
+    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+
+/* A whole panel of 32 columns that are contiguous; returns how many steps of k are done. */
+static int64_t pack_whole(const uint16_t *data, int64_t k_stride, int64_t k_count, uint32_t *panel)
+{
+    int64_t p = 0;
+    for (; p + 2 <= k_count; p += 2, data += 2 * k_stride, panel += 2 * LANES) {
+        _mm512_storeu_si512(panel, whole_pairs(data, data + k_stride));
+        _mm512_storeu_si512(panel + LANES, whole_pairs(data + LANES, data + k_stride + LANES));
+    }
+    return p;
+}
+
 static void pack_turned(const uint16_t *data, int64_t stride, int64_t count, int64_t width,
                         int64_t k_count, uint32_t *panel)
 {
@@ -106,7 +125,13 @@ void cr_gemm_pack_pairs(const void *data, int64_t stride, int64_t k_stride, int6
         pack_turned(from, stride, count, width, k_count, to);
         return;
     }
-    for (int64_t p = 0; p < k_count; p += 2, from += 2 * k_stride, to += width) {
+    int64_t done = 0;
+    if (stride == 1 && count == 2 * LANES && width == 2 * LANES) {
+        done = pack_whole(from, k_stride, k_count, to);
+        from += done * k_stride;
+        to += done / 2 * width;
+    }
+    for (int64_t p = done; p < k_count; p += 2, from += 2 * k_stride, to += width) {
         const uint16_t *next = p + 1 < k_count ? from + k_stride : NULL;
         if (stride == 1)
             for (int64_t i = 0; i < count; i += LANES)
@@ -152,6 +177,15 @@ static void turn_columns(const uint16_t *data, int64_t k_stride, int64_t count, 
         for (int64_t i = 0; i < count; i += LANES) {
             __m512i row[LANES];
             __mmask16 mask = first_lanes(count - i);
+            if (CR_LIKELY(p + TILE_STEPS <= k_count && i + LANES <= count)) {
+#pragma GCC unroll 16
+                for (int q = 0; q < LANES; q++) {
+                    const uint16_t *from = data + (p + 2 * q) * k_stride + i;
+                    row[q] = whole_pairs(from, from + k_stride);
+                }
+                store_turned(row, panel + i * TILE_STEPS);
+                continue;
+            }
             for (int q = 0; q < LANES; q++) {
                 int64_t at = p + 2 * q;
                 const uint16_t *from = data + at * k_stride + i;

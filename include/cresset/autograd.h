@@ -71,6 +71,12 @@ typedef cr_tensor *(*cr_checkpoint_function)(cr_tensor *const *inputs, int count
 cr_tensor *cr_checkpoint(cr_checkpoint_function function, cr_tensor *const *inputs, int count,
                          void *context);
 
+/* The same with a context of `size` bytes that is copied, at most CR_CHECKPOINT_CONTEXT of them, so
+ * that it need not live until backward. */
+#define CR_CHECKPOINT_CONTEXT 512
+cr_tensor *cr_checkpoint_with(cr_checkpoint_function function, cr_tensor *const *inputs, int count,
+                              const void *context, size_t size);
+
 /* True inside the second run; batch norm leaves its running statistics alone then. */
 bool cr_is_recomputing(void);
 

@@ -52,6 +52,10 @@ void cr_model_free(cr_model *model);
 void cr_model_train(cr_model *model, bool training);
 bool cr_model_is_training(const cr_model *model);
 
+/* Whether the blocks of the model (cr_block) keep nothing but their inputs for backward and are run
+ * again when it comes to them: less memory, a third more time, the same gradients bit for bit. */
+void cr_model_checkpoint(cr_model *model, bool checkpoints);
+
 /* The root of the tree, a place below `at` ("layer1", or several steps as "layer1.0"), and one
  * whose name is printed. */
 cr_scope cr_root(cr_model *model);
@@ -251,6 +255,27 @@ cr_tensor *cr_stochastic_depth(cr_scope at, cr_tensor *x, double p);
 
 /* max(0, x) + weight min(0, x), with one weight or one a channel. Begins at 0.25. */
 cr_tensor *cr_prelu(cr_scope at, const char *name, cr_tensor *x, int64_t weights);
+
+/* ---- blocks ---- */
+
+/* A part of a model that repeats: a residual block, a layer of a transformer. Reads its inputs
+ * (optional ones may be NULL) and settings, and makes what belongs to it below `at`. */
+typedef cr_tensor *(*cr_block_function)(cr_scope at, cr_tensor *const *inputs,
+                                        const void *settings);
+
+/* Runs a block in a frame of its own, so that only what backward needs outlives it, and under
+ * activation checkpointing if cr_model_checkpoint asked for it. All tensors that the block reads
+ * and that need gradients must be inputs (parameters apart). `settings` is copied, at most
+ * CR_BLOCK_SETTINGS bytes of it; in the short form it points to a record of known type:
+ *
+ *     x = cr_block(cr_at_format(at, "%d", i), basic_block, &settings, x);
+ */
+#define CR_BLOCK_SETTINGS 256
+#define cr_block(at, function, settings, ...)                                                      \
+    cr_block_with(at, function, settings, sizeof *(settings), (cr_tensor *[]){ __VA_ARGS__ },      \
+                  (int)(sizeof((cr_tensor *[]){ __VA_ARGS__ }) / sizeof(cr_tensor *)))
+cr_tensor *cr_block_with(cr_scope at, cr_block_function function, const void *settings, size_t size,
+                         cr_tensor *const *inputs, int count);
 
 /* ---- what a model is made of ---- */
 

@@ -65,10 +65,11 @@ typedef struct cr_train_settings {
     cr_transform_list augment; /* before the classifier's own transforms */
     uint64_t seed;
     int workers;
-    int64_t early_stopping;    /* epochs without a better validation accuracy; 0: never */
-    cr_dtype autocast;         /* CR_BF16, CR_F16 (with a scaled loss); CR_F32: off */
-    bool balanced;             /* samples drawn so that classes come equally often */
-    int64_t samples_per_epoch; /* 0: as many as the set has */
+    int64_t early_stopping;      /* epochs without a better validation accuracy; 0: never */
+    cr_dtype autocast;           /* CR_BF16, CR_F16 (with a scaled loss); CR_F32: off */
+    bool balanced;               /* samples drawn so that classes come equally often */
+    int64_t samples_per_epoch;   /* 0: as many as the set has */
+    bool checkpoint_activations; /* see cr_model_checkpoint; the weights are the same */
 } cr_train_settings;
 
 /* 10 epochs of batches of 128, AdamW at 1e-3, a cosine schedule; workers 2. */

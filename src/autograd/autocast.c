@@ -40,6 +40,7 @@ static cr_tensor *cast_make(cr_tensor *leaf, cr_dtype target, unsigned version)
     if (!copy)
         return NULL;
     copy_tensor(copy, leaf);
+    cr_memory_tag(copy, CR_MEMORY_PARAMETER);
     cast_keep(leaf, copy, version);
     return copy;
 }

@@ -384,6 +384,27 @@ static cr_status deliver_all(struct walk *walk, struct node *node, const bool *n
     return CR_OK;
 }
 
+/* The node whose backward runs on this thread. */
+struct running_node {
+    struct walk *walk;
+    struct node *node;
+};
+static CR_THREAD_LOCAL struct running_node running;
+
+cr_tensor *backward_take_gradient(int i)
+{
+    const struct edge *edge = &running.node->edges[i];
+    cr_tensor **slot = NULL;
+    if (edge->node)
+        slot = &running.walk->slots[edge->node->place * CR_MAX_OUTPUTS + edge->index];
+    else if (edge->leaf && !edge->leaf->hooks && !running.walk->captures)
+        slot = &edge->leaf->grad;
+    cr_tensor *taken = slot ? *slot : NULL;
+    if (slot)
+        *slot = NULL;
+    return taken;
+}
+
 static cr_status run_node(struct walk *walk, struct node *node, cr_tensor **grads)
 {
     if (node->is_consumed)
@@ -399,7 +420,11 @@ static cr_status run_node(struct walk *walk, struct node *node, cr_tensor **grad
         return CR_ERROR_MEMORY;
     bool *needs = (bool *)(arrays + 2 * count);
     cr_frame frame = cr_frame_begin();
+    struct running_node outer = running;
+    running.walk = walk;
+    running.node = node;
     cr_status status = call_backward(node, grads, arrays, needs, arrays + count);
+    running = outer;
     bool keeps = walk->args->retain_graph || walk->args->create_graph;
     if (status == CR_OK && !keeps)
         node_consume(node);

@@ -74,6 +74,11 @@ cr_status anomaly_check(const cr_op *op, const cr_tensor *tensor, const char *wh
  * alone, as in PyTorch. */
 cr_status autocast_inputs(const cr_op *op, cr_tensor **inputs, int count);
 
+/* For the backward of a checkpoint: takes what has added up of the gradient of input i, so that
+ * what the block contributes is added to it in the order in which it would be without the
+ * checkpoint. Owned by the caller; NULL if there is none. */
+cr_tensor *backward_take_gradient(int i);
+
 /* The settings that a checkpoint restores for its second run. */
 struct grad_modes {
     bool grad_enabled;

@@ -21,7 +21,7 @@ typedef struct bench_settings {
     number_list input;
     int64_t batch_size, repeat, warm_up, threads;
     const char *mode, *optimizer, *precision, *load, *save;
-    bool memory, json;
+    bool checkpoint, memory, json;
     profile_options profile;
 } bench_settings;
 
@@ -47,6 +47,8 @@ static const cli_option options[] = {
     { "optimizer", 'o', "Work", CHOICE(bench_settings, optimizer, optimizer_words), "NAME", "sgd",
       "what takes the training step" },
     PRECISION_OPTION(bench_settings, precision, "Work"),
+    { "checkpoint-activations", 0, "Work", FLAG(bench_settings, checkpoint), NULL, NULL,
+      "keep the inputs of blocks only and run them again in backward" },
     CLASSES_OPTION(bench_settings, model, "Model"),
     MODEL_OPTIONS(bench_settings, model, "Model"),
     { "load", 0, "Work", FILE_PATH(bench_settings, load), "FILE", NULL,
@@ -171,6 +173,7 @@ static bool prepare(workload *work, const cr_architecture *architecture,
     cr_memory_tag(work->input, CR_MEMORY_INPUT);
     if (cr_failed() || !build(work, shape) || (settings->load && !load(work, settings->load)))
         return false;
+    cr_model_checkpoint(work->model, settings->checkpoint);
     cr_optim_settings step = cr_optim_defaults(cr_optim_find(settings->optimizer));
     step.lr = 1e-3;
     step.momentum = step.kind == CR_OPTIM_SGD ? 0.9 : step.momentum;

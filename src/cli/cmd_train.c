@@ -70,6 +70,10 @@ static const cli_option options[] = {
       "samples in a batch" },
     { "accumulate", 0, TRAINING, INTEGER(train_options, train.accumulate, 1, 1 << 20), "N", "1",
       "batches whose gradients make one step" },
+    { "checkpoint-activations", 0, TRAINING, FLAG(train_options, train.checkpoint_activations),
+      NULL, NULL,
+      "keep the inputs of blocks only and run them again in backward: less memory, a "
+      "third more time, the same weights" },
     { "early-stopping", 0, TRAINING, INTEGER(train_options, train.early_stopping, 0, 1000000), "N",
       "0", "stop after N epochs without a better validation accuracy; 0 is never" },
     { "seed", 's', TRAINING, INTEGER(train_options, seed, 0, 1e18), "N", "0",

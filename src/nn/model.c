@@ -39,6 +39,7 @@ struct cr_model {
     bool is_uninitialized;
     bool is_training;
     bool cumulative_statistics;
+    bool checkpoints;
     cr_scope_node *root;
     struct entry *_Atomic first;
     struct entry *last;
@@ -119,6 +120,16 @@ void cr_model_train(cr_model *model, bool training)
 bool cr_model_is_training(const cr_model *model)
 {
     return model->is_training;
+}
+
+void cr_model_checkpoint(cr_model *model, bool checkpoints)
+{
+    model->checkpoints = checkpoints;
+}
+
+bool model_checkpoints(const cr_model *model)
+{
+    return model->checkpoints;
 }
 
 void model_set_cumulative_statistics(cr_model *model, bool cumulative)

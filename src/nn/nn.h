@@ -48,6 +48,9 @@ struct batch_norm_parameters {
 };
 bool batch_norm_parameters(cr_scope at, int64_t channels, struct batch_norm_parameters *parameters);
 
+/* Whether blocks are checkpointed. */
+bool model_checkpoints(const cr_model *model);
+
 /* The number of elements in the parameters right at a place. */
 int64_t scope_parameter_count(cr_scope at);
 

@@ -56,15 +56,59 @@ static struct transformer transformer_open(cr_scope at, const cr_transformer_lay
     return (struct transformer){ at, args, args->no_dropout ? 0 : dropout, args->eps };
 }
 
+/* The tensors of the arguments, as a block takes them, and back. */
+enum { IN_X, IN_MEMORY, IN_MASK, IN_PADDING, IN_MEMORY_MASK, IN_MEMORY_PADDING, IN_COUNT };
+
+static cr_tensor *run_block(cr_scope at, const cr_transformer_layer_args *args,
+                            cr_block_function function)
+{
+    cr_tensor *inputs[IN_COUNT] = {
+        [IN_X] = args->x,
+        [IN_MEMORY] = args->memory,
+        [IN_MASK] = args->mask,
+        [IN_PADDING] = args->key_padding_mask,
+        [IN_MEMORY_MASK] = args->memory_mask,
+        [IN_MEMORY_PADDING] = args->memory_key_padding_mask,
+    };
+    return cr_block_with(at, function, args, sizeof *args, inputs, IN_COUNT);
+}
+
+static cr_transformer_layer_args block_args(cr_tensor *const *inputs, const void *settings)
+{
+    cr_transformer_layer_args args = *(const cr_transformer_layer_args *)settings;
+    args.x = inputs[IN_X];
+    args.memory = inputs[IN_MEMORY];
+    args.mask = inputs[IN_MASK];
+    args.key_padding_mask = inputs[IN_PADDING];
+    args.memory_mask = inputs[IN_MEMORY_MASK];
+    args.memory_key_padding_mask = inputs[IN_MEMORY_PADDING];
+    return args;
+}
+
+static cr_tensor *encoder_block(cr_scope at, cr_tensor *const *inputs, const void *settings)
+{
+    cr_transformer_layer_args args = block_args(inputs, settings);
+    struct transformer t = transformer_open(at, &args);
+    cr_tensor *x = add_part(&t, args.x, "norm1", self_part);
+    return add_part(&t, x, "norm2", feedforward_part);
+}
+
+static cr_tensor *decoder_block(cr_scope at, cr_tensor *const *inputs, const void *settings)
+{
+    cr_transformer_layer_args args = block_args(inputs, settings);
+    struct transformer t = transformer_open(at, &args);
+    cr_tensor *x = add_part(&t, args.x, "norm1", self_part);
+    x = add_part(&t, x, "norm2", memory_part);
+    return add_part(&t, x, "norm3", feedforward_part);
+}
+
 cr_tensor *cr_transformer_encoder_layer_with(cr_scope at, const char *name,
                                              cr_transformer_layer_args args)
 {
     if (!args.x || cr_failed())
         return NULL;
     struct layer layer = layer_begin(at, name, "TransformerEncoderLayer", args.x);
-    struct transformer t = transformer_open(layer.at, &args);
-    cr_tensor *x = add_part(&t, args.x, "norm1", self_part);
-    return layer_end(layer, add_part(&t, x, "norm2", feedforward_part));
+    return layer_end(layer, run_block(layer.at, &args, encoder_block));
 }
 
 cr_tensor *cr_transformer_decoder_layer_with(cr_scope at, const char *name,
@@ -73,12 +117,9 @@ cr_tensor *cr_transformer_decoder_layer_with(cr_scope at, const char *name,
     if (!args.x || cr_failed())
         return NULL;
     struct layer layer = layer_begin(at, name, "TransformerDecoderLayer", args.x);
-    struct transformer t = transformer_open(layer.at, &args);
     if (!args.memory) {
         cr_error_set(CR_ERROR_ARGUMENT, "a decoder layer needs .memory, the encoder's result");
         return layer_end(layer, NULL);
     }
-    cr_tensor *x = add_part(&t, args.x, "norm1", self_part);
-    x = add_part(&t, x, "norm2", memory_part);
-    return layer_end(layer, add_part(&t, x, "norm3", feedforward_part));
+    return layer_end(layer, run_block(layer.at, &args, decoder_block));
 }

@@ -133,7 +133,7 @@ char *train_settings_json(const cr_train_settings *settings)
     cr_text augment = { 0 };
     cr_transform_print(&settings->augment, &augment);
     json_t *root = json_pack(
-        "{s:I, s:I, s:o, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:s, s:I, s:i, s:I, s:b, s:s}",
+        "{s:I, s:I, s:o, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:s, s:I, s:i, s:I, s:b, s:b, s:s}",
         "epochs", (json_int_t)settings->epochs, "batch_size", (json_int_t)settings->batch_size,
         "optimizer", optimizer_json(&settings->optimizer), "schedule",
         cr_train_schedule_name(settings->schedule), "warmup_epochs", settings->warmup_epochs,
@@ -142,7 +142,8 @@ char *train_settings_json(const cr_train_settings *settings)
         (json_int_t)(settings->accumulate ? settings->accumulate : 1), "ema_decay",
         settings->ema_decay, "augment", augment.data ? augment.data : "", "seed",
         (json_int_t)settings->seed, "workers", settings->workers, "early_stopping",
-        (json_int_t)settings->early_stopping, "balanced", (int)settings->balanced, "autocast",
+        (json_int_t)settings->early_stopping, "balanced", (int)settings->balanced,
+        "checkpoint_activations", (int)settings->checkpoint_activations, "autocast",
         cr_dtype_name(settings->autocast));
     cr_text_free(&augment);
     return json_text(root, JSON_INDENT(2), "the settings");

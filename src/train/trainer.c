@@ -391,6 +391,7 @@ static cr_status trainer_prepare(struct trainer *trainer)
     trainer->state.plateau.patience = settings->plateau_patience;
     if (settings->autocast == CR_F16)
         trainer->state.scaler = cr_grad_scaler_defaults();
+    cr_model_checkpoint(trainer->classifier->model, settings->checkpoint_activations);
     cr_manual_seed(settings->seed);
     if (cr_failed() || !trainer->run.folder)
         return cr_error_status();

@@ -14,7 +14,7 @@ import tempfile
 
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.S | re.M)
 DATA = pathlib.Path("/usr/share/datasets/fashion-mnist")
-PAGES = ("README.md", "docs/image-classification.md")
+PAGES = ("README.md", "docs/image-classification.md", "docs/profiling.md")
 
 
 def shortened(line):

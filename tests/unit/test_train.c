@@ -82,6 +82,7 @@ static float *weights_of(const cr_classifier *net, size_t *count)
 
 static int stop_at;
 static cr_dtype autocast = CR_F32;
+static bool checkpoints;
 
 static bool stops(void *context)
 {
@@ -107,6 +108,7 @@ static struct outcome train(const char *name, int stop, int threads, int workers
     snprintf(path, sizeof path, "%s/%s", folder, name);
     settings.workers = workers;
     settings.autocast = autocast;
+    settings.checkpoint_activations = checkpoints;
     cr_set_num_threads(threads);
     cr_status status = CR_ERROR_INTERRUPTED;
     for (int round = 0; status == CR_ERROR_INTERRUPTED; round++) {
@@ -150,10 +152,15 @@ static void test_same_bits(void **state)
     struct outcome plain = train("plain", 0, 1, 0);
     struct outcome threads = train("threads", 0, 2, 3);
     struct outcome stopped = train("stopped", 2, 2, 1);
+    checkpoints = true;
+    struct outcome again = train("checkpoints", 2, 2, 1);
+    checkpoints = false;
     assert_int_equal(plain.epochs, 3);
     assert_true(plain.accuracy > 0.6);
     assert_same(&plain, &threads);
     assert_same(&plain, &stopped);
+    assert_same(&plain, &again);
+    free(again.weights);
     free(plain.weights);
     free(threads.weights);
     free(stopped.weights);

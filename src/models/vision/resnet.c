@@ -4,9 +4,10 @@
 #include "cresset/models.h"
 #include "cresset/ops.h"
 
-/* How blocks of the two kinds are made: (N, C, H, W) → (N, expansion · width, H/stride, W/stride).
- */
-typedef cr_tensor *(*block_function)(cr_scope at, cr_tensor *x, int64_t width, int64_t stride);
+/* A block of either kind is (N, C, H, W) → (N, expansion · width, H/stride, W/stride). */
+struct block_settings {
+    int64_t width, stride;
+};
 
 static cr_tensor *shortcut(cr_scope at, cr_tensor *x, int64_t out, int64_t stride)
 {
@@ -16,8 +17,11 @@ static cr_tensor *shortcut(cr_scope at, cr_tensor *x, int64_t out, int64_t strid
                                      .stride = stride);
 }
 
-static cr_tensor *basic_block(cr_scope at, cr_tensor *x, int64_t width, int64_t stride)
+static cr_tensor *basic_block(cr_scope at, cr_tensor *const *inputs, const void *settings)
 {
+    const struct block_settings *block = settings;
+    int64_t width = block->width, stride = block->stride;
+    cr_tensor *x = inputs[0];
     cr_tensor *y = cr_conv2d_norm_activation(at, "conv1", "bn1", x, .out = width, .kernel = 3,
                                              .stride = stride, .activation = CR_FUSED_RELU);
     return cr_conv2d_norm_activation(at, "conv2", "bn2", y, .out = width, .kernel = 3,
@@ -25,8 +29,11 @@ static cr_tensor *basic_block(cr_scope at, cr_tensor *x, int64_t width, int64_t 
                                      .activation = CR_FUSED_RELU);
 }
 
-static cr_tensor *bottleneck(cr_scope at, cr_tensor *x, int64_t width, int64_t stride)
+static cr_tensor *bottleneck(cr_scope at, cr_tensor *const *inputs, const void *settings)
 {
+    const struct block_settings *block = settings;
+    int64_t width = block->width, stride = block->stride;
+    cr_tensor *x = inputs[0];
     cr_tensor *y = cr_conv2d_norm_activation(at, "conv1", "bn1", x, .out = width, .kernel = 1,
                                              .activation = CR_FUSED_RELU);
     y = cr_conv2d_norm_activation(at, "conv2", "bn2", y, .out = width, .kernel = 3,
@@ -36,14 +43,12 @@ static cr_tensor *bottleneck(cr_scope at, cr_tensor *x, int64_t width, int64_t s
                                      .activation = CR_FUSED_RELU);
 }
 
-/* A stage opens a frame for each block, so that only what backward needs outlives it. */
-static cr_tensor *stage(cr_scope at, cr_tensor *x, block_function block, int64_t width, int count,
-                        int64_t stride)
+static cr_tensor *stage(cr_scope at, cr_tensor *x, cr_block_function block, int64_t width,
+                        int count, int64_t stride)
 {
     for (int i = 0; i < count; i++) {
-        cr_frame frame = cr_frame_begin();
-        x = block(cr_at_format(at, "%d", i), x, width, i == 0 ? stride : 1);
-        x = cr_frame_end_with(frame, x);
+        struct block_settings settings = { width, i == 0 ? stride : 1 };
+        x = cr_block(cr_at_format(at, "%d", i), block, &settings, x);
     }
     return x;
 }
@@ -68,7 +73,7 @@ static void init_rules(cr_scope at, const char *last_norm)
 }
 
 static cr_tensor *resnet(cr_scope at, cr_tensor *x, cr_model_settings settings,
-                         block_function block, const int counts[4])
+                         cr_block_function block, const int counts[4])
 {
     static const char *const names[4] = { "layer1", "layer2", "layer3", "layer4" };
     if (!cr_model_tensor_count(at.model))

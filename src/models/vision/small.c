@@ -36,23 +36,25 @@ cr_tensor *cr_small_cnn(cr_scope at, cr_tensor *x, cr_model_settings settings)
     return cr_linear(at, "fc2", x, .out = settings.classes ? settings.classes : 10);
 }
 
-/* conv → batch norm → relu, twice, in a frame of its own; (N, C, H, W) → (N, width, H/2, W/2). */
-static cr_tensor *stage(cr_scope at, cr_tensor *x, int64_t width)
+/* conv → batch norm → relu, twice, and pooling; (N, C, H, W) → (N, width, H/2, W/2). */
+static cr_tensor *stage(cr_scope at, cr_tensor *const *inputs, const void *settings)
 {
-    cr_frame frame = cr_frame_begin();
+    int64_t width = *(const int64_t *)settings;
+    cr_tensor *x = inputs[0];
     x = cr_conv2d(at, "conv1", x, .out = width, .kernel = 3, .padding = 1, .no_bias = true);
     x = cr_batch_norm(at, "bn1", x, .relu = true);
     x = cr_conv2d(at, "conv2", x, .out = width, .kernel = 3, .padding = 1, .no_bias = true);
     x = cr_batch_norm(at, "bn2", x, .relu = true);
-    return cr_frame_end_with(frame, cr_max_pool2d(x, .kernel = 2));
+    return cr_max_pool2d(x, .kernel = 2);
 }
 
 cr_tensor *cr_convnet(cr_scope at, cr_tensor *x, cr_model_settings settings)
 {
     int64_t width = settings.width ? settings.width : 32;
-    x = stage(cr_at(at, "stage1"), x, width);
-    x = stage(cr_at(at, "stage2"), x, 2 * width);
-    x = stage(cr_at(at, "stage3"), x, 4 * width);
+    for (int i = 1; i <= 3; i++) {
+        x = cr_block(cr_at_format(at, "stage%d", i), stage, &width, x);
+        width *= 2;
+    }
     x = cr_flatten(cr_adaptive_avg_pool2d(x, CR_SHAPE(1, 1)), 1, -1);
     x = cr_dropout(at, x, settings.dropout);
     return cr_linear(at, "fc", x, .out = settings.classes ? settings.classes : 10);

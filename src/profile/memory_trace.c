@@ -1,7 +1,7 @@
 /* What memory holds at its fullest: a list of the buffers in use, told by the allocator, with what
  * made each one, what it is for, and how many nodes keep it for backward.
  *
- * The list as it stood at the peak is copied when the first buffer after it is released, so a copy
+ * The list as it stood at the peak is copied when the first buffer after it is let go, so a copy
  * is made a few hundred times in a first step and hardly ever afterwards. The allocator calls with
  * its own lock held; nothing here asks it for a buffer. */
 #include <pthread.h>
@@ -194,6 +194,8 @@ void memory_trace_keep(const void *buffer, int count)
         return;
     pthread_mutex_lock(&lock);
     int i = find_record(buffer);
+    if (count < 0 && fullest_is_now)
+        keep_moment();
     if (i >= 0)
         now.records[i].keepers += count;
     pthread_mutex_unlock(&lock);

@@ -92,7 +92,7 @@ static void append_rows(cr_text *out, const cr_profile *profile)
         }
     }
     if (left_out)
-        cr_text_printf(out, "%d more of less than %.1f %% each, %.1f %% together\n", left_out,
+        cr_text_printf(out, "and %d more of less than %.1f %% each, %.1f %% together\n", left_out,
                        100 * SMALLEST_ROW, 100 * share);
 }
 
@@ -113,7 +113,7 @@ static void append_layers(cr_text *out, const cr_profile *profile)
                        profile->seconds > 0 ? 100 * all / profile->seconds : 0);
     }
     if (profile->layer_count > LAYERS_SHOWN)
-        cr_text_printf(out, "%d more layers\n", profile->layer_count - LAYERS_SHOWN);
+        cr_text_printf(out, "and %d more\n", profile->layer_count - LAYERS_SHOWN);
 }
 
 /* Where the time went, in a line. */

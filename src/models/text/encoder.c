@@ -88,9 +88,11 @@ static cr_tensor *attend(cr_scope at, const cr_bert_args *args, cr_tensor *x, cr
     return end_part(cr_at(at, "output"), args, y, x);
 }
 
-static cr_tensor *bert_layer(cr_scope at, const cr_bert_args *args, cr_tensor *x, cr_tensor *mask)
+/* A block of x and the mask. */
+static cr_tensor *bert_layer(cr_scope at, cr_tensor *const *inputs, const void *settings)
 {
-    x = attend(cr_at(at, "attention"), args, x, mask);
+    const cr_bert_args *args = settings;
+    cr_tensor *x = attend(cr_at(at, "attention"), args, inputs[0], inputs[1]);
     cr_tensor *y = cr_linear(at, "intermediate.dense", x, .out = args->intermediate);
     return end_part(cr_at(at, "output"), args, cr_gelu(y, CR_GELU_NONE), x);
 }
@@ -103,7 +105,6 @@ static void init_rules(cr_model *model)
     cr_model_init_rule(model, "*LayerNorm.weight", (cr_init){ CR_INIT_CONSTANT, 1, 0 });
 }
 
-/* Each layer has a frame of its own, so that only what backward needs outlives it. */
 cr_tensor *cr_bert_with(cr_scope at, cr_bert_args args)
 {
     if (!args.ids || cr_failed())
@@ -120,11 +121,8 @@ cr_tensor *cr_bert_with(cr_scope at, cr_bert_args args)
     if (mask)
         mask = cr_unflatten(mask, 0, CR_SHAPE(cr_dim(mask, 0), 1, 1));
     cr_tensor *x = embed(cr_at(at, "embeddings"), &args);
-    for (int i = 0; i < args.layers; i++) {
-        cr_frame frame = cr_frame_begin();
-        x = bert_layer(cr_at_format(at, "encoder.layer.%d", i), &args, x, mask);
-        x = cr_frame_end_with(frame, x);
-    }
+    for (int i = 0; i < args.layers; i++)
+        x = cr_block(cr_at_format(at, "encoder.layer.%d", i), bert_layer, &args, x, mask);
     return x;
 }
 

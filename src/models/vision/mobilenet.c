@@ -15,12 +15,18 @@ static cr_tensor *conv_norm(cr_scope at, cr_tensor *x, int64_t out, int64_t kern
                                      .activation = CR_FUSED_RELU6);
 }
 
+struct block_settings {
+    int64_t out, stride, expansion;
+};
+
 /* Wide inside, narrow at its ends, where it is linear: (N, C, H, W) → (N, out, H/stride, W/stride).
  */
-static cr_tensor *inverted_residual(cr_scope at, cr_tensor *x, int64_t out, int64_t stride,
-                                    int64_t expansion)
+static cr_tensor *inverted_residual(cr_scope at, cr_tensor *const *inputs, const void *settings)
 {
     static const char *const names[] = { "0", "1", "2", "3" };
+    const struct block_settings *block = settings;
+    cr_tensor *x = inputs[0];
+    int64_t out = block->out, stride = block->stride, expansion = block->expansion;
     int64_t in = cr_dim(x, 1), wide = in * expansion;
     int layer = 0;
     cr_tensor *y = x;
@@ -58,10 +64,9 @@ cr_tensor *cr_mobilenet_v2(cr_scope at, cr_tensor *x, cr_model_settings settings
     x = conv_norm(cr_at_format(features, "%d", place++), x, STEM, 3, 2, 1);
     for (int s = 0; s < STAGES; s++) {
         for (int i = 0; i < plan[s].count; i++) {
-            cr_frame frame = cr_frame_begin();
-            x = inverted_residual(cr_at_format(features, "%d", place++), x, plan[s].out,
-                                  i == 0 ? plan[s].stride : 1, plan[s].expansion);
-            x = cr_frame_end_with(frame, x);
+            struct block_settings block = { plan[s].out, i == 0 ? plan[s].stride : 1,
+                                            plan[s].expansion };
+            x = cr_block(cr_at_format(features, "%d", place++), inverted_residual, &block, x);
         }
     }
     x = conv_norm(cr_at_format(features, "%d", place), x, LAST, 1, 1, 1);

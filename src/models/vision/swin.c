@@ -168,11 +168,20 @@ static cr_tensor *window_attention(cr_scope at, cr_tensor *x, int64_t heads, boo
 
 /* ---- the net ---- */
 
-static cr_tensor *swin_block(cr_scope at, cr_tensor *x, int64_t heads, bool shifted, double drop)
+struct block_settings {
+    int64_t heads;
+    bool shifted;
+    double drop;
+};
+
+static cr_tensor *swin_block(cr_scope at, cr_tensor *const *inputs, const void *settings)
 {
+    const struct block_settings *block = settings;
+    cr_tensor *x = inputs[0];
+    double drop = block->drop;
     int64_t channels = cr_dim(x, 3);
     cr_tensor *y = cr_layer_norm(at, "norm1", x);
-    y = window_attention(cr_at(at, "attn"), y, heads, shifted);
+    y = window_attention(cr_at(at, "attn"), y, block->heads, block->shifted);
     x = cr_add(x, cr_stochastic_depth(at, y, drop));
     y = cr_layer_norm(at, "norm2", x);
     y = cr_linear(at, "mlp.0", y, .out = MLP_RATIO * channels);
@@ -192,8 +201,7 @@ static cr_tensor *merge_patches(cr_scope at, cr_tensor *x)
     return cr_linear(at, "reduction", x, .out = 2 * channels, .no_bias = true);
 }
 
-/* Places are numbered as torchvision's: 0 the patches, then stages and mergings by turns. A stage
- * opens a frame for each block, so that only what backward needs outlives it. */
+/* Places are numbered as torchvision's: 0 the patches, then stages and mergings by turns. */
 static cr_tensor *stages(cr_scope at, cr_tensor *x, const struct swin_plan *plan, double drop)
 {
     int64_t block = 0, blocks = -1;
@@ -202,10 +210,9 @@ static cr_tensor *stages(cr_scope at, cr_tensor *x, const struct swin_plan *plan
     for (int s = 0; s < STAGES; s++) {
         cr_scope stage = cr_at_format(at, "%d", 2 * s + 1);
         for (int64_t i = 0; i < plan->depths[s]; i++, block++) {
-            cr_frame frame = cr_frame_begin();
-            x = swin_block(cr_at_format(stage, "%d", (int)i), x, plan->heads[s], i % 2 == 1,
-                           drop * (double)block / (double)blocks);
-            x = cr_frame_end_with(frame, x);
+            struct block_settings settings = { plan->heads[s], i % 2 == 1,
+                                               drop * (double)block / (double)blocks };
+            x = cr_block(cr_at_format(stage, "%d", (int)i), swin_block, &settings, x);
         }
         if (s + 1 < STAGES)
             x = merge_patches(cr_at_format(at, "%d", 2 * s + 2), x);

@@ -80,14 +80,25 @@ static double inverse_erf(double x)
     return y - error / (1.0 + y * error);
 }
 
-/* By inverting the distribution between the bounds, as torch.nn.init.trunc_normal_. */
-static double trunc_normal(const struct random_fill *fill, uint32_t word)
+/* What the elements of one fill have in common: erf at its bounds. */
+struct truncation {
+    double scale, least, most;
+};
+
+static struct truncation truncation_of(const struct random_fill *fill)
 {
     double scale = fill->b * 1.4142135623730951;
-    double least = erf((fill->low - fill->a) / scale);
-    double most = erf((fill->high - fill->a) / scale);
-    double u = least + (most - least) * (((double)word + 0.5) * 0x1p-32);
-    double value = fill->a + scale * inverse_erf(u);
+    return (struct truncation){ .scale = scale,
+                                .least = erf((fill->low - fill->a) / scale),
+                                .most = erf((fill->high - fill->a) / scale) };
+}
+
+/* By inverting the distribution between the bounds, as torch.nn.init.trunc_normal_. */
+static double trunc_normal(const struct random_fill *fill, const struct truncation *t,
+                           uint32_t word)
+{
+    double u = t->least + (t->most - t->least) * (((double)word + 0.5) * 0x1p-32);
+    double value = fill->a + t->scale * inverse_erf(u);
     return CR_MIN(CR_MAX(value, fill->low), fill->high);
 }
 
@@ -111,7 +122,8 @@ static double normal_from(const uint32_t *pair, bool is_second)
     return radius * (is_second ? sin(angle) : cos(angle));
 }
 
-static double double_from(const struct random_fill *fill, const uint32_t *words, int64_t i)
+static double double_from(const struct random_fill *fill, const struct truncation *truncation,
+                          const uint32_t *words, int64_t i)
 {
     switch (fill->kind) {
     case RANDOM_UNIFORM:
@@ -119,7 +131,7 @@ static double double_from(const struct random_fill *fill, const uint32_t *words,
     case RANDOM_NORMAL:
         return normal_from(words + 4 * (i / 2), i % 2) * fill->b + fill->a;
     case RANDOM_TRUNC_NORMAL:
-        return trunc_normal(fill, words[i]);
+        return trunc_normal(fill, truncation, words[i]);
     default:
         return (double)words[i] * 0x1p-32 < fill->a ? 1.0 : 0.0;
     }
@@ -133,6 +145,7 @@ struct job {
     cr_dtype dtype;
     char *out;
     const char *p; /* of Bernoulli: the probability of each element */
+    struct truncation truncation;
 };
 
 /* What dtype keeps of a uniform number. */
@@ -209,7 +222,7 @@ static void fill_from_words(const struct job *job, int64_t begin, int64_t n)
     random_loops()->words(words, (n * per + 3) / 4 * 4, job->source, (uint64_t)(begin * per / 4));
     for (int64_t i = 0; i < n; i++) {
         if (fill->kind != RANDOM_INTEGER)
-            store(job->dtype, job->out, begin + i, double_from(fill, words, i));
+            store(job->dtype, job->out, begin + i, double_from(fill, &job->truncation, words, i));
         else if (cr_dtype_is_floating(job->dtype))
             store_float(job->dtype, job->out, begin + i,
                         (double)integer_from(fill, words + i * per));
@@ -251,6 +264,8 @@ void random_fill_tensor(cr_tensor *out, const struct random_fill *fill,
     struct job job = {
         .fill = fill, .source = source, .dtype = (cr_dtype)out->dtype, .out = tensor_bytes(out)
     };
+    if (fill->kind == RANDOM_TRUNC_NORMAL)
+        job.truncation = truncation_of(fill);
     cr_parallel_for(tensor_numel(out), PART_ELEMENTS, fill_part, &job);
 }
 

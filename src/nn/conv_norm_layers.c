@@ -1,5 +1,5 @@
 /* A convolution with batch norm and an activation, under the names of the two layers: these layers
- * in training; in eval mode without gradients one pass over the result (ops/convolving.c). */
+ * in training; in eval mode without gradients one pass over the result (ops/conv_norm.c). */
 #include "cresset/activation.h"
 #include "cresset/conv_norm.h"
 #include "nn/nn.h"

@@ -22,6 +22,7 @@
     X(batch_norm_ops)                                                                              \
     X(binary_ops)                                                                                  \
     X(comparison_ops)                                                                              \
+    X(conv_norm_ops)                                                                               \
     X(convolution_ops)                                                                             \
     X(copy_ops)                                                                                    \
     X(count_ops)                                                                                   \
@@ -165,6 +166,65 @@ cr_tensor *keep_reduced(cr_tensor *reduced, const cr_shape *shape, const cr_shap
 
 /* The same expanded to the whole shape: the gradient of a sum. */
 cr_tensor *spread_reduced(cr_tensor *grad, const cr_shape *shape, const cr_shape *dims);
+
+/* ---- convolutions ---- */
+
+struct convolution_attributes {
+    cr_shape stride;
+    cr_shape padding;
+    cr_shape dilation;
+    int64_t groups;
+    cr_shape output_padding; /* of a transposed convolution */
+    cr_shape kernel;         /* of a gradient by the weight */
+};
+
+/* Check the inputs, complete the settings and give the shape of the result: of a convolution (x
+ * weight bias), of a transposed one, and of the gradient by the weight (x grad). */
+cr_status infer_convolution(cr_infer_call *call, struct convolution_attributes *a, int spatial);
+cr_status infer_transposed_convolution(cr_infer_call *call, struct convolution_attributes *a,
+                                       int spatial);
+cr_status infer_convolution_weight(cr_infer_call *call, struct convolution_attributes *a,
+                                   int spatial);
+
+/* How far a kernel of this size reaches along spatial dimension d. */
+int64_t convolution_span(const struct convolution_attributes *a, int64_t kernel, int d);
+
+/* The convolution for which `in` and `out` are the shapes of input and output, with or without a
+ * batch; sizes of unused dimensions are 1. */
+struct cr_conv conv_of(const struct convolution_attributes *a, int spatial, const cr_tensor *in,
+                       const cr_tensor *out, const int64_t *kernel);
+
+/* ---- forms of weights that inference keeps with their storages ---- */
+
+/* What such a form was made of: elements of the weight's storage at one version of it, with each
+ * output channel multiplied by its scale. */
+struct prepared_key {
+    unsigned form;
+    unsigned version;
+    int64_t offset;
+    cr_shape shape;
+    const float *scale; /* shape.dim[0] values; NULL: as the weight is */
+};
+
+/* Kept with the storage of the weight, and held by those who read it meanwhile. */
+struct prepared {
+    int references;
+    struct prepared_key key;
+    size_t bytes;
+    float *data; /* the form, then the scale of the key */
+};
+
+/* One of so many bytes that the caller holds, its data not initialised; NULL on failure. */
+struct prepared *prepared_new(const struct prepared_key *key, size_t bytes);
+
+/* What the weight's storage keeps, if it was made of the same, to be released; NULL is legal. */
+struct prepared *prepared_find(struct storage *storage, const struct prepared_key *key);
+void prepared_release(struct prepared *prepared);
+
+/* The storage keeps this one in place of another, or none: training writes the weight next, and
+ * needs the memory. */
+void prepared_keep(struct storage *storage, struct prepared *prepared);
+void prepared_forget(struct storage *storage);
 
 /* ---- normalisations ---- */
 

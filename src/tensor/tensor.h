@@ -43,7 +43,7 @@ struct storage {
     size_t bytes;
     void *data;
     bool is_foreign;                /* data is the caller's, not from cr_buffer_alloc */
-    void (*release)(void *context); /* of foreign data; may be NULL */
+    void (*release)(void *context); /* of foreign data, or of what an op keeps with ours; or NULL */
     void *context;
 };
 

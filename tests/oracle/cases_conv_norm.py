@@ -1,4 +1,4 @@
-"""Cases of the fused ops in src/ops/convolving.c."""
+"""Cases of the fused ops in src/ops/conv_norm.c."""
 import torch.nn.functional as F
 
 from harness import case, choice, positive, real, refuses, sample

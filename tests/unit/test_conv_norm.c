@@ -2,11 +2,14 @@
  * form in which a weight is kept follows what is written to it. */
 #include "cresset/conv_norm.h"
 #include "cresset/cresset.h"
+#include "cresset/memory.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -71,8 +74,168 @@ static void test_one_pass(void **unused)
     cr_frame_end(frame);
 }
 
+/* ---- what the kept form depends on ---- */
+
+/* Layer by layer, since the weight wants a gradient, or in one pass without gradients. */
+static cr_tensor *call(cr_tensor *x, cr_tensor *weight, double var, bool in_one_pass)
+{
+    cr_shape channels = CR_SHAPE(32);
+    bool was = cr_set_grad_enabled(!in_one_pass);
+    cr_tensor *y = cr_functional_conv_norm_activation(
+        x, .weight = weight, .conv = { .padding = CR_SHAPE(1) },
+        .running_mean = cr_full(0.5, channels), .running_var = cr_full(var, channels));
+    cr_set_grad_enabled(was);
+    return y;
+}
+
+static void assert_close(cr_tensor *want, cr_tensor *got)
+{
+    assert_non_null(want);
+    assert_non_null(got);
+    const float *a = cr_data(want), *b = cr_data(got);
+    for (int64_t i = 0; i < cr_numel(want); i++)
+        assert_true(fabsf(a[i] - b[i]) <= 1e-4f * (1 + fabsf(a[i])));
+}
+
+/* Norm of another value each time, mostly at the addresses of the one before, which is freed. */
+static void test_freed_norm(void **unused)
+{
+    (void)unused;
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *x = cr_randn(CR_SHAPE(1, 24, 6, 6));
+    cr_tensor *weight = cr_randn(CR_SHAPE(32, 24, 3, 3));
+    cr_set_requires_grad(weight, true);
+    cr_tensor *want[3];
+    for (int i = 0; i < 3; i++)
+        want[i] = call(x, weight, 1 + i, false);
+    for (int i = 0; i < 3; i++) {
+        cr_frame inner = cr_frame_begin();
+        assert_close(want[i], call(x, weight, 1 + i, true));
+        cr_frame_end(inner);
+    }
+    cr_frame_end(frame);
+}
+
+/* Two weights are views of one storage, which keeps a form of one of them. */
+static void test_views(void **unused)
+{
+    (void)unused;
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *x = cr_randn(CR_SHAPE(1, 24, 6, 6));
+    cr_tensor *both = cr_randn(CR_SHAPE(64, 24, 3, 3));
+    cr_set_requires_grad(both, true);
+    for (int time = 0; time < 3; time++) {
+        for (int half = 0; half < 2; half++) {
+            cr_tensor *weight = cr_narrow(both, 0, 32 * half, 32);
+            assert_close(call(x, weight, 2, false), call(x, weight, 2, true));
+            assert_close(call(x, weight, 2, true), call(x, weight, 2, true));
+        }
+        cr_set_grad_enabled(false);
+        assert_int_equal(cr_copy_(both, cr_randn(CR_SHAPE(64, 24, 3, 3))), CR_OK);
+        cr_set_grad_enabled(true);
+    }
+    cr_frame_end(frame);
+}
+
+/* ---- threads ---- */
+
+struct reader {
+    pthread_t thread;
+    cr_model *model;
+    cr_tensor *x[2], *want[2]; /* other sizes take other forms */
+    bool is_same;
+};
+
+static void *read_model(void *context)
+{
+    struct reader *reader = context;
+    cr_set_grad_enabled(false);
+    reader->is_same = true;
+    for (int i = 0; i < 12; i++) {
+        cr_frame frame = cr_frame_begin();
+        cr_tensor *want = reader->want[i % 2];
+        cr_tensor *got = net(cr_root(reader->model), reader->x[i % 2]);
+        reader->is_same &=
+            got && memcmp(cr_data(got), cr_data(want), (size_t)cr_numel(want) * sizeof(float)) == 0;
+        cr_frame_end(frame);
+    }
+    return NULL;
+}
+
+static void test_threads(void **unused)
+{
+    (void)unused;
+    cr_frame frame = cr_frame_begin();
+    cr_model *model = cr_model_new(.seed = 3);
+    cr_tensor *x[2] = { cr_randn(CR_SHAPE(2, 24, 14, 13)), cr_randn(CR_SHAPE(1, 24, 5, 6)) };
+    assert_non_null(net(cr_root(model), x[0]));
+    cr_model_train(model, false);
+    for (int round = 0; round < 3; round++) {
+        struct reader readers[4];
+        scale(model, round ? "bn3.running_var" : "conv1.weight", 1.5f);
+        bool was = cr_set_grad_enabled(false);
+        for (int i = 0; i < 4; i++) {
+            readers[i] = (struct reader){ .model = model };
+            for (int j = 0; j < 2; j++) {
+                readers[i].x[j] = x[j];
+                readers[i].want[j] = net(cr_root(model), x[j]);
+            }
+        }
+        cr_set_grad_enabled(was);
+        scale(model, "conv1.weight", 1); /* nothing is kept as the threads begin */
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(pthread_create(&readers[i].thread, NULL, read_model, &readers[i]), 0);
+        for (int i = 0; i < 4; i++) {
+            assert_int_equal(pthread_join(readers[i].thread, NULL), 0);
+            assert_true(readers[i].is_same);
+        }
+    }
+    cr_model_free(model);
+    cr_frame_end(frame);
+}
+
+/* ---- allocations that fail ---- */
+
+/* Each in turn: an error and no result, nothing leaks, and the next call is right. */
+static void test_failed_allocations(void **unused)
+{
+    (void)unused;
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *x = cr_randn(CR_SHAPE(1, 24, 6, 6));
+    cr_tensor *values = cr_randn(CR_SHAPE(32, 24, 3, 3));
+    bool is_done = false;
+    for (int room = 0; !is_done; room++) {
+        assert_true(room < 200);
+        cr_memory_stats before = cr_memory_get_stats();
+        cr_frame inner = cr_frame_begin();
+        cr_tensor *weight = cr_clone(values);
+        cr_memory_fail_after(room);
+        cr_tensor *got = call(x, weight, 2, true);
+        cr_memory_fail_after(-1);
+        is_done = got != NULL;
+        assert_int_equal(cr_error_status(), is_done ? CR_OK : CR_ERROR_MEMORY);
+        cr_error_clear();
+        cr_tensor *again = call(x, weight, 2, true);
+        cr_set_requires_grad(weight, true);
+        assert_close(call(x, weight, 2, false), again);
+        cr_frame_end(inner);
+        cr_memory_stats after = cr_memory_get_stats();
+        if (room > 0) { /* the first call makes what lasts */
+            assert_int_equal(after.in_use, before.in_use);
+            assert_int_equal(after.small, before.small);
+        }
+    }
+    cr_frame_end(frame);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_one_pass) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_pass),
+        cmocka_unit_test(test_freed_norm),
+        cmocka_unit_test(test_views),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_failed_allocations),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,6 +46,8 @@ static int spatial_of_weight(const cr_tensor *weight)
 static cr_status native_infer(cr_infer_call *call)
 {
     struct conv_norm_attributes *a = call->attributes;
+    if (!CALL_INPUT(call, IN_MEAN) != !CALL_INPUT(call, IN_VAR))
+        return cr_error_set(CR_ERROR_ARGUMENT, "running_mean and running_var go together");
     if (infer_convolution(call, &a->conv, spatial_of_weight(call->inputs[IN_WEIGHT])) != CR_OK)
         return cr_error_status();
     const cr_tensor *residual = CALL_INPUT(call, IN_RESIDUAL);

@@ -151,13 +151,13 @@ class Training(unittest.TestCase):
         torch.manual_seed(1)
         theirs = small_resnet(10, 1)
         exact = copy.deepcopy(theirs).double()
-        ours = Net("resnet18", 10, (8, 1, 14, 14), True)
+        ours = Net("resnet18", 10, (16, 1, 14, 14), True)
         ours.load(theirs.state_dict())
         others = [(net, reference(net.parameters(), **settings)) for net in (theirs, exact)]
         own = Optimizer(ours, kind, **settings)
         steps = []
         for _ in range(3 if SLOW else 20):
-            x, labels = torch.randn(8, 1, 14, 14), torch.randint(0, 10, (8,))
+            x, labels = torch.randn(16, 1, 14, 14), torch.randint(0, 10, (16,))
             with cr.frame():
                 ours.zero_grad()
                 mine = cross_entropy(ours(cr.tensor(x)), cr.tensor(labels))

@@ -174,6 +174,8 @@ class Training(unittest.TestCase):
         return steps
 
     def test_loss_curves(self):
+        # The rates are small because at larger ones a ReLU that flips for the sake of rounding
+        # sends the nets apart: SGD at 1e-3 parts PyTorch from itself in float64 by 2e-3.
         for kind, reference, settings in (
                 ("sgd", torch.optim.SGD, {"lr": 1e-4, "momentum": 0.9}),
                 ("adam", torch.optim.Adam, {"lr": 1e-5}),
@@ -186,7 +188,7 @@ class Training(unittest.TestCase):
                       f"{apart:.1e} from PyTorch, {error:.1e} from PyTorch in float64 "
                       f"(PyTorch itself {noise:.1e}); losses {steps[0][1]:.4f} to "
                       f"{steps[-1][1]:.4f}")
-                self.assertLess(error, max(5e-3, 4 * noise))
+                self.assertLess(error, max(1e-3, 2 * noise))
 
 
 if __name__ == "__main__":

@@ -162,11 +162,23 @@ HEADINGS = ("work", "mode", "precision", "peer", "Cresset ms", "peer ms", "ratio
             "memory MB", "peer's MB", "ratio", "largest difference")
 
 
+def memory_words(r):
+    """The columns of memory, which products of matrices in one process have not."""
+    if r["memory_ratio"] is None:
+        return "– | – | –"
+    return (f"{r['memory'] / 1e6:.0f} | {r['peer_memory'] / 1e6:.0f} | "
+            f"{r['memory_ratio']:.2f}")
+
+
+def geometric_mean(values):
+    return math.exp(statistics.mean(map(math.log, values)))
+
+
 def print_row(r):
     print(f"| {r['work']} | {r['mode']} | {r['precision']} | {r['peer']} | "
           f"{r['seconds'] * 1e3:.3g} | {r['peer_seconds'] * 1e3:.3g} | {r['ratio']:.2f} | "
-          f"{r['ratio_min']:.2f} – {r['ratio_max']:.2f} | {r['memory'] / 1e6:.0f} | "
-          f"{r['peer_memory'] / 1e6:.0f} | {r['memory_ratio']:.2f} | {r['difference']:.0e} |",
+          f"{r['ratio_min']:.2f} – {r['ratio_max']:.2f} | {memory_words(r)} | "
+          f"{r['difference']:.0e} |",
           flush=True)
 
 
@@ -178,10 +190,10 @@ def print_means(rows):
     print("\n| mode | precision | peer | rows | mean ratio | worst | mean memory ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for kind, members in kinds.items():
-        ratio, memory = (math.exp(statistics.mean(math.log(r[key]) for r in members))
-                         for key in ("ratio", "memory_ratio"))
-        print(f"| {' | '.join(kind)} | {len(members)} | {ratio:.2f} | "
-              f"{max(r['ratio'] for r in members):.2f} | {memory:.2f} |")
+        ratios = [r["ratio"] for r in members]
+        memory = [r["memory_ratio"] for r in members if r["memory_ratio"] is not None]
+        print(f"| {' | '.join(kind)} | {len(members)} | {geometric_mean(ratios):.2f} | "
+              f"{max(ratios):.2f} | {f'{geometric_mean(memory):.2f}' if memory else '–'} |")
 
 
 def print_all(rows):

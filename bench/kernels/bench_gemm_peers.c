@@ -174,11 +174,11 @@ static json_t *compare(const library *peer, const operands *o, int rounds)
     char work[80];
     snprintf(work, sizeof work, "matrix product, %s, %d×%d×%d", o->p->name, o->p->m, o->p->n,
              o->p->k);
-    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
-                     "work", work, "mode", "kernel", "precision", "f32", "peer", peer->name,
-                     "seconds", seconds, "peer_seconds", peer_seconds, "ratio", ratio, "ratio_min",
-                     ratios[0], "ratio_max", ratios[rounds - 1], "memory", 1.0, "peer_memory", 1.0,
-                     "memory_ratio", 1.0, "gflops", flops / seconds * 1e-9, "difference", apart);
+    return json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:n, s:f, s:f}", "work", work,
+                     "mode", "kernel", "precision", "f32", "peer", peer->name, "seconds", seconds,
+                     "peer_seconds", peer_seconds, "ratio", ratio, "ratio_min", ratios[0],
+                     "ratio_max", ratios[rounds - 1], "memory_ratio", "gflops",
+                     flops / seconds * 1e-9, "difference", apart);
 }
 
 /* The peers that can be opened; both are to use `threads`. */

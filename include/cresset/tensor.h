@@ -106,7 +106,7 @@ cr_tensor *cr_frame_end_with(cr_frame frame, cr_tensor *tensor);
 /* The same for several tensors. */
 void cr_frame_end_with_all(cr_frame frame, cr_tensor *const *tensors, int count);
 
-/* Releases everything that frames of the calling thread hold. Threads that end without it leak. */
+/* Releases everything that frames of the calling thread hold, as the end of a thread does, too. */
 void cr_frame_end_all(void);
 
 /* Keeps a tensor beyond its frame; each retain needs one release. NULL is legal. */

@@ -3,6 +3,8 @@
  * A frame remembers, besides its mark, the serial number it was opened under. Serials of open
  * frames rise with their marks, so ending one that an outer frame's end already ended does nothing.
  */
+#include <pthread.h>
+
 #include "tensor/tensor.h"
 
 struct frame_stack {
@@ -17,10 +19,35 @@ struct frame_stack {
 
 static CR_THREAD_LOCAL struct frame_stack stack;
 
+static pthread_key_t at_thread_end;
+static bool has_key;
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+
+static void end_with_thread(void *mark)
+{
+    (void)mark;
+    cr_frame_end_all();
+}
+
+static void make_key(void)
+{
+    has_key = pthread_key_create(&at_thread_end, end_with_thread) == 0;
+}
+
+/* Has the stack of this thread freed as the thread ends, whatever the thread forgets. */
+static void watch_thread(void)
+{
+    pthread_once(&key_once, make_key);
+    if (has_key)
+        pthread_setspecific(at_thread_end, &stack);
+}
+
 cr_frame cr_frame_begin(void)
 {
     cr_frame frame = { stack.count, 0 };
     if (stack.open == stack.open_capacity) {
+        if (!stack.open_capacity)
+            watch_thread();
         size_t capacity = stack.open_capacity ? 2 * stack.open_capacity : 16;
         uint64_t *serials = cr_resize(stack.serials, capacity, sizeof *serials);
         if (!serials)
@@ -84,6 +111,8 @@ cr_tensor *cr_frame_add(cr_tensor *tensor)
     if (!tensor)
         return NULL;
     if (stack.count == stack.capacity) {
+        if (!stack.capacity)
+            watch_thread();
         size_t capacity = stack.capacity ? 2 * stack.capacity : 64;
         cr_tensor **owned = cr_resize(stack.owned, capacity, sizeof(cr_tensor *));
         if (!owned) {

@@ -1,4 +1,5 @@
 /* The dispatcher, frames and backward, on the simplest ops. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -200,6 +201,25 @@ static void test_frames(void **state)
     assert_int_equal(cr_memory_get_stats().in_use, before.in_use);
 }
 
+static void *leave_frames_open(void *unused)
+{
+    cr_ones(CR_SHAPE(10));
+    cr_frame_begin();
+    cr_ones(CR_SHAPE(1000));
+    return unused;
+}
+
+/* What a thread leaves in its frames is released as it ends, the frames themselves included. */
+static void test_frames_of_a_thread(void **state)
+{
+    (void)state;
+    cr_memory_stats before = cr_memory_get_stats();
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, leave_frames_open, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(cr_memory_get_stats().in_use, before.in_use);
+}
+
 static void test_anomaly(void **state)
 {
     (void)state;
@@ -226,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_meta),
         cmocka_unit_test(test_deep_chain),
         cmocka_unit_test(test_frames),
+        cmocka_unit_test(test_frames_of_a_thread),
         cmocka_unit_test(test_anomaly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,6 +99,7 @@ def prepare():
     tensor_file.write(os.path.join(folder, "torch.safetensors"), {
         **after, "bench.result": result.numpy(),
         "bench.loss": numpy.array([float(loss)], numpy.float64)})
+    return x
 
 
 def export():
@@ -108,6 +109,7 @@ def export():
     state["bench.input"].tofile(os.path.join(folder, "input.bin"))
     torch.onnx.export(net, x, os.path.join(folder, "model.onnx"), opset_version=16,
                       input_names=["x"])
+    return x
 
 
 def once_of(state):
@@ -146,7 +148,8 @@ def timed():
 
 
 if mode in ("prepare", "onnx"):
-    {"prepare": prepare, "onnx": export}[mode]()
-    print(json.dumps({"version": torch.__version__}))
+    x = {"prepare": prepare, "onnx": export}[mode]()
+    print(json.dumps({"version": torch.__version__, "shape": list(x.shape),
+                      "type": str(x.dtype).removeprefix("torch.")}))
 else:
     print(json.dumps({"seconds": timed()}))

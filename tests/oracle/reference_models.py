@@ -84,7 +84,7 @@ class BertLayer(nn.Module):
 
     def forward(self, x):
         own = self.attention["self"]
-        query, key, value = (own[name](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        query, key, value = (own[name](x).view(*x.shape[:2], self.heads, -1).transpose(1, 2)
                              for name in ("query", "key", "value"))
         scores = query @ key.transpose(-2, -1) / query.shape[-1] ** 0.5
         weights = nn.functional.dropout(scores.softmax(-1), self.p, self.training)

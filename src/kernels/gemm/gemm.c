@@ -143,7 +143,7 @@ static void plan_blocks(plan *p, const cr_gemm *g)
     p->k_block =
         even_block(g->k, CR_MIN(l1 * 3 / 4 / (tile * kernels->panel_element), CR_GEMM_K_MAX),
                    CR_MAX(8, kernels->k_unit));
-    p->keep = !p->c_is_sum && g->k > p->k_block;
+    p->keep = (!p->c_is_sum || kernels->pairs) && g->k > p->k_block;
     int64_t side = block_side(p, l2);
     p->m_block = even_block(g->m, side, p->panel_rows);
     p->n_block = even_block(g->n, side, tile);
@@ -480,9 +480,9 @@ static void run_tile(const run *r, const tile_job *t)
         return;
     }
     if (p->keep) {
-        multiply_tile(r, t, t->sums, p->n_block, !t->first);
+        multiply_tile(r, t, t->sums, width, !t->first);
         if (t->last)
-            finish(r, t->batch, t->row, t->rows, t->column, t->columns, t->sums, p->n_block,
+            finish(r, t->batch, t->row, t->rows, t->column, t->columns, t->sums, width,
                    g->accumulate, true);
         return;
     }
@@ -532,7 +532,8 @@ static void multiply_block(const run *r, const task *t, tile_job job, const char
                 job.b_step = r->product->b.k_stride;
             }
             if (p->keep)
-                job.sums = sums + ((job.row - t->m_first) * p->n_block + job.column - t->n_first) *
+                job.sums = sums + ((job.row - t->m_first) * p->n_block +
+                                   (job.column - t->n_first) * p->panel_rows) *
                                       p->kernels->sum_element;
             run_tile(r, &job);
         }

@@ -220,6 +220,15 @@ void cr_gemm_pack_tile_rows(const void *data, int64_t stride, int64_t k_stride, 
                             int64_t width, int64_t k_count, void *panel);
 void cr_gemm_turn_tile_rows(const void *pairs, int64_t width, int64_t k_count, void *panel);
 
+/* What they share of the rest (gemm_finish_avx512_bf16.c). */
+void cr_gemm_finish_pairs(const cr_gemm_finish *finish);
+void cr_gemm_add_pairs(const void *from, int64_t count, void *to);
+void cr_gemm_dot_pairs(int64_t rows, int64_t columns, int64_t k, const void *a, int64_t a_stride,
+                       const void *b, int64_t b_stride, void *sum, int64_t sum_stride);
+void cr_gemm_axpy_pairs(int64_t rows, int64_t columns, int64_t k, const void *a, int64_t a_stride,
+                        int64_t a_k_stride, const void *b, int64_t b_k_stride, void *sum,
+                        int64_t sum_stride);
+
 /* The instruction set in use: cr_cpu_isa(), or for tests the weaker one set by cr_gemm_use_isa
  * (CR_ISA_COUNT restores the default; not while another thread computes). */
 cr_isa cr_gemm_isa(void);

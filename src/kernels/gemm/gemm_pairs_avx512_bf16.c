@@ -82,31 +82,6 @@ static void tile(int64_t k_count, const void *a, int64_t a_step, const void *b, 
     tiles[rows - 1](k_count, a, a_step, b, b_step, width, c, c_stride, accumulate);
 }
 
-static void finish(const cr_gemm_finish *f)
-{
-    cr_gemm_kernels_avx512[CR_GEMM_BF16].finish(f);
-}
-
-static void add(const void *from, int64_t count, void *to)
-{
-    cr_gemm_kernels_avx512[CR_GEMM_BF16].add(from, count, to);
-}
-
-static void dot(int64_t rows, int64_t columns, int64_t k, const void *a, int64_t a_stride,
-                const void *b, int64_t b_stride, void *sum, int64_t sum_stride)
-{
-    cr_gemm_kernels_avx512[CR_GEMM_BF16].dot(rows, columns, k, a, a_stride, b, b_stride, sum,
-                                             sum_stride);
-}
-
-static void axpy(int64_t rows, int64_t columns, int64_t k, const void *a, int64_t a_stride,
-                 int64_t a_k_stride, const void *b, int64_t b_k_stride, void *sum,
-                 int64_t sum_stride)
-{
-    cr_gemm_kernels_avx512[CR_GEMM_BF16].axpy(rows, columns, k, a, a_stride, a_k_stride, b,
-                                              b_k_stride, sum, sum_stride);
-}
-
 const cr_gemm_kernels cr_gemm_pairs_avx512_bf16 = {
     .element = sizeof(uint16_t),
     .panel_element = sizeof(uint16_t),
@@ -119,9 +94,9 @@ const cr_gemm_kernels cr_gemm_pairs_avx512_bf16 = {
     .tile_columns = 2 * LANES,
     .lanes = LANES,
     .tile = tile,
-    .finish = finish,
-    .add = add,
+    .finish = cr_gemm_finish_pairs,
+    .add = cr_gemm_add_pairs,
     .pack = cr_gemm_pack_pairs,
-    .dot = dot,
-    .axpy = axpy,
+    .dot = cr_gemm_dot_pairs,
+    .axpy = cr_gemm_axpy_pairs,
 };

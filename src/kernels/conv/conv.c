@@ -143,7 +143,7 @@ static cr_points_phase forward_phase(const cr_conv *c, const void *input, const 
 
 /* ---- which algorithm computes forward ---- */
 
-typedef enum algorithm { DEPTHWISE, WINOGRAD, POINTWISE, POINTS, PRODUCT } algorithm;
+typedef enum algorithm { DEPTHWISE, WINOGRAD, POINTWISE, POINTS, PAIRS, PRODUCT } algorithm;
 
 static algorithm forward_algorithm(const cr_conv *conv)
 {
@@ -153,6 +153,8 @@ static algorithm forward_algorithm(const cr_conv *conv)
         return WINOGRAD;
     if (cr_pointwise_suits(conv))
         return POINTWISE;
+    if (cr_pair_images_suit(conv, false))
+        return PAIRS;
     return cr_points_suits(conv, false) ? POINTS : PRODUCT;
 }
 
@@ -166,6 +168,10 @@ size_t cr_conv_prepared_size(const cr_conv *conv)
     case POINTS: {
         cr_points_phase phase = forward_phase(conv, NULL, NULL);
         return cr_points_prepared_size(conv, false, &phase, 1);
+    }
+    case PAIRS: {
+        cr_points_phase phase = forward_phase(conv, NULL, NULL);
+        return cr_pair_images_prepared_size(conv, false, &phase, 1);
     }
     default:
         return 0;
@@ -191,6 +197,11 @@ void cr_conv_prepare(const cr_conv *conv, const void *weight, void *prepared)
         cr_points_prepare(conv, false, &phase, 1, prepared);
         break;
     }
+    case PAIRS: {
+        cr_points_phase phase = forward_phase(conv, NULL, weight);
+        cr_pair_images_prepare(conv, false, &phase, 1, prepared);
+        break;
+    }
     default:
         break;
     }
@@ -209,6 +220,10 @@ static size_t algorithm_workspace(const cr_conv *conv)
     case POINTS: {
         cr_points_phase phase = forward_phase(conv, NULL, NULL);
         return cr_points_workspace(conv, false, &phase, 1);
+    }
+    case PAIRS: {
+        cr_points_phase phase = forward_phase(conv, NULL, NULL);
+        return cr_pair_images_workspace(conv, false, &phase, 1);
     }
     default: {
         cr_patches patches = forward_patches(conv, NULL);
@@ -261,6 +276,11 @@ void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
     case POINTS: {
         cr_points_phase phase = forward_phase(conv, input, NULL);
         cr_points_run(conv, false, &phase, 1, prepared, epilogue, output, workspace);
+        break;
+    }
+    case PAIRS: {
+        cr_points_phase phase = forward_phase(conv, input, NULL);
+        cr_pair_images_run(conv, false, &phase, 1, prepared, epilogue, output, workspace);
         break;
     }
     case PRODUCT: {
@@ -415,6 +435,12 @@ size_t cr_conv_backward_data_workspace(const cr_conv *conv)
         return cr_points_prepared_size(conv, true, phases, count) +
                cr_points_workspace(conv, true, phases, count);
     }
+    if (cr_pair_images_suit(conv, true)) {
+        cr_points_phase phases[CR_POINTS_PHASES];
+        int count = point_phases(conv, NULL, NULL, phases);
+        return cr_pair_images_prepared_size(conv, true, phases, count) +
+               cr_pair_images_workspace(conv, true, phases, count);
+    }
     for (int64_t i = 0; i < phase_count(conv); i++) {
         phase p = make_phase(conv, i, NULL, NULL);
         cr_gemm g = phase_product(&p, NULL, NULL);
@@ -442,6 +468,16 @@ static void data_by_points(const cr_conv *conv, const void *output, const void *
     cr_points_run(conv, true, phases, count, workspace, epilogue, input, rest);
 }
 
+static void data_by_pairs(const cr_conv *conv, const void *output, const void *weight,
+                          const cr_epilogue *epilogue, void *input, void *workspace)
+{
+    cr_points_phase phases[CR_POINTS_PHASES];
+    int count = point_phases(conv, output, weight, phases);
+    void *rest = (char *)workspace + cr_pair_images_prepared_size(conv, true, phases, count);
+    cr_pair_images_prepare(conv, true, phases, count, workspace);
+    cr_pair_images_run(conv, true, phases, count, workspace, epilogue, input, rest);
+}
+
 void cr_conv_backward_data(const cr_conv *conv, const void *output, const void *weight,
                            const cr_epilogue *epilogue, void *input, void *workspace)
 {
@@ -463,6 +499,10 @@ void cr_conv_backward_data(const cr_conv *conv, const void *output, const void *
     }
     if (cr_points_suits(conv, true)) {
         data_by_points(conv, output, weight, epilogue, input, workspace);
+        return;
+    }
+    if (cr_pair_images_suit(conv, true)) {
+        data_by_pairs(conv, output, weight, epilogue, input, workspace);
         return;
     }
     for (int64_t i = 0; i < phase_count(conv); i++) {

@@ -336,6 +336,47 @@ void cr_depthwise_half_run(const cr_conv *conv, const void *input, const void *w
                            const void *output, const cr_epilogue *epilogue, void *result,
                            void *workspace);
 
+/* ---- bfloat16 by pairs of channels, straight from the image (pair_images.c) ---- */
+
+#define CR_PAIR_BLOCK   32 /* channels that are multiplied together */
+#define CR_PAIR_COLUMNS 32 /* points of a tile */
+
+/* A tile: sums of `rows` output channels at up to CR_PAIR_COLUMNS points that follow each other, of
+ * all blocks of channels and taps. An element of the image is a pair of channels. */
+typedef struct cr_pair_tile {
+    int64_t rows, columns, blocks, taps;
+    const uint16_t *weight; /* (block, tap), each a panel of A as the matrix product has it */
+    const uint32_t *image;  /* the first point of the first pair of channels */
+    int64_t plane;          /* from a pair of channels to the next */
+    const int64_t *tap;     /* where each tap reads, from the point */
+    float *sums;            /* rows CR_PAIR_COLUMNS apart */
+} cr_pair_tile;
+
+typedef struct cr_pair_kernels {
+    void (*tile)(const cr_pair_tile *tile);
+    /* Every step-th element of a row of two channels, from `first` on, as pairs, then zeros to
+     * `width`. A channel that is NULL is zero. */
+    void (*row)(const uint16_t *even, const uint16_t *odd, int64_t count, int64_t step,
+                int64_t first, int64_t width, uint32_t *to);
+} cr_pair_kernels;
+
+extern const cr_pair_kernels cr_pair_kernels_avx512_bf16;
+extern const cr_pair_kernels cr_pair_kernels_amx_bf16;
+void cr_pair_row(const uint16_t *even, const uint16_t *odd, int64_t count, int64_t step,
+                 int64_t first, int64_t width, uint32_t *to);
+
+/* As points.c has them, for bfloat16 where the processor multiplies pairs. */
+bool cr_pair_images_suit(const cr_conv *conv, bool backward);
+size_t cr_pair_images_prepared_size(const cr_conv *conv, bool backward,
+                                    const cr_points_phase *phases, int count);
+void cr_pair_images_prepare(const cr_conv *conv, bool backward, const cr_points_phase *phases,
+                            int count, void *prepared);
+size_t cr_pair_images_workspace(const cr_conv *conv, bool backward, const cr_points_phase *phases,
+                                int count);
+void cr_pair_images_run(const cr_conv *conv, bool backward, const cr_points_phase *phases,
+                        int count, const void *prepared, const cr_epilogue *epilogue, void *output,
+                        void *workspace);
+
 extern const cr_conv_kernels cr_conv_kernels_portable[CR_GEMM_TYPE_COUNT];
 extern const cr_conv_kernels cr_conv_kernels_avx2[CR_GEMM_TYPE_COUNT];
 extern const cr_conv_kernels cr_conv_kernels_avx512[CR_GEMM_TYPE_COUNT];

@@ -11,7 +11,8 @@ CR_INLINE __mmask16 first_lanes(int64_t count)
     return count >= LANES ? (__mmask16)0xffff : (__mmask16)((1u << count) - 1);
 }
 
-/* ---- elements of C and of what is added to it: float or bfloat16, side by side or two apart ---- */
+/* ---- elements of C and of what is added to it: float or bfloat16, side by side or two apart ----
+ */
 
 CR_INLINE __m512 widened(__m512i low_halves)
 {

@@ -12,6 +12,7 @@
 #include "cresset/file.h"
 #include "cresset/grad_scaler.h"
 #include "cresset/idx.h"
+#include "cresset/image.h"
 #include "cresset/memory.h"
 #include "cresset/metrics.h"
 #include "cresset/models.h"
@@ -29,5 +30,6 @@
 #include "cresset/text.h"
 #include "cresset/thread.h"
 #include "cresset/train.h"
+#include "cresset/transforms.h"
 
 #endif

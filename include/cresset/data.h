@@ -4,9 +4,12 @@
  *     cr_dataset *train = cr_dataset_open_idx("fashion-mnist", CR_SPLIT_TRAIN);
  *     cr_transform_list augment = { 0 };
  *     cr_transform_parse("flip,crop:2,normalize:0.286:0.353", &augment);
- *     cr_loader *loader = cr_loader_new(train, .batch_size = 128, .shuffle = true, .drop_last =
- * true, .workers = 2, .seed = 1, .transforms = &augment); for (uint64_t epoch = 0; epoch < 15;
- * epoch++) { cr_loader_start(loader, epoch, 0); cr_frame frame = cr_frame_begin(); cr_batch batch;
+ *     cr_loader *loader = cr_loader_new(train, .batch_size = 128, .shuffle = true, .workers = 2,
+ *                                       .seed = 1, .transforms = &augment);
+ *     for (uint64_t epoch = 0; epoch < 15; epoch++) {
+ *         cr_loader_start(loader, epoch, 0);
+ *         cr_frame frame = cr_frame_begin();
+ *         cr_batch batch;
  *         while (cr_loader_next(loader, &batch)) {
  *             …batch.samples (N, C, H, W) float32, batch.labels (N) int64…
  *             cr_frame_end(frame);
@@ -21,9 +24,7 @@
 #ifndef CRESSET_DATA_H
 #define CRESSET_DATA_H
 
-#include "cresset/random.h"
-#include "cresset/tensor.h"
-#include "cresset/text.h"
+#include "cresset/transforms.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -43,7 +44,7 @@ typedef struct cr_dataset cr_dataset;
 typedef struct cr_dataset_source {
     const char *name; /* for messages; copied */
     int64_t size;
-    cr_shape sample_shape;          /* of one sample: (C, H, W) */
+    cr_shape sample_shape;          /* of one sample: (C, H, W); H and W -1 where they differ */
     cr_dtype dtype;                 /* of its elements: CR_U8, from 0 to 255, or CR_F32 */
     int class_count;                /* labels are 0 … class_count - 1; 0: they are not classes */
     const char *const *class_names; /* class_count of them, copied; NULL: "0", "1", … */
@@ -51,6 +52,10 @@ typedef struct cr_dataset_source {
     /* Writes sample `index`, contiguous, to `sample` and its label to *label. Called from many
      * threads at once. On failure records a sentence and returns its status. */
     cr_status (*get)(void *context, int64_t index, void *sample, int64_t *label);
+
+    /* In place of get for sets whose samples differ in size: gives `image` the size and the pixels
+     * of a picture of C channels. Such a set is of CR_U8. */
+    cr_status (*picture)(void *context, int64_t index, cr_image *image, int64_t *label);
 
     /* The label alone; NULL if that is not cheaper than get. */
     cr_status (*label)(void *context, int64_t index, int64_t *label);
@@ -78,6 +83,12 @@ const char *cr_dataset_class_name(const cr_dataset *set, int label); /* "" out o
  * label that is neither a class nor CR_NO_LABEL, is an error that names the set and the sample. */
 cr_status cr_dataset_get(cr_dataset *set, int64_t index, void *sample, int64_t *label);
 cr_status cr_dataset_label(cr_dataset *set, int64_t index, int64_t *label);
+
+/* A sample of a set of CR_U8 with 1, 3 or 4 channels as a picture, whatever its size. */
+cr_status cr_dataset_picture(cr_dataset *set, int64_t index, cr_image *image, int64_t *label);
+
+/* True if a set holds pictures: CR_U8 (C, H, W) of 1, 3 or 4 channels. */
+bool cr_dataset_has_pictures(const cr_dataset *set);
 
 /* A set over tensors, which it keeps: samples (N, …), uint8 or float32, and labels (N) of an
  * integer dtype (NULL: none). Not copied if contiguous; they must not be written while the set is
@@ -123,7 +134,8 @@ typedef struct cr_dataset_statistics {
     double *channel_deviations;
 } cr_dataset_statistics;
 
-/* Reads the whole set. To be freed with cr_dataset_statistics_free, on success only. */
+/* Reads the whole set; pictures count pixel by pixel, whatever their size. To be freed with
+ * cr_dataset_statistics_free, on success only. */
 cr_status cr_dataset_measure(cr_dataset *set, cr_dataset_statistics *statistics);
 void cr_dataset_statistics_free(cr_dataset_statistics *statistics);
 
@@ -153,80 +165,6 @@ void cr_sampler_free(cr_sampler *sampler);
 int64_t cr_sampler_length(const cr_sampler *sampler);
 cr_status cr_sampler_order(const cr_sampler *sampler, uint64_t seed, uint64_t epoch,
                            int64_t *order);
-
-/* ---- transforms: what is done to a sample before it is seen ----
- *
- *     flip[:P]                mirrored left to right with probability P (0.5)
- *     crop[:PIXELS]           padded by PIXELS (4) zeros on every side, and cut out at random
- *     shift[:FRACTION]        moved by up to FRACTION (0.1) of its size both ways
- *     erase[:P[:MIN[:MAX]]]   with probability P (0.5) a rectangle of MIN to MAX (0.02 to 0.33) of
- *                             the area becomes zero (Zhong et al., "Random erasing", 2017)
- *     cutout[:PIXELS]         a square of PIXELS (8) at a random centre becomes zero (DeVries and
- *                             Taylor, 2017)
- *     normalize:MEAN:STD      (x - MEAN) / STD; one mean for all channels and one deviation, or a
- *                             mean for each of them (up to 4), then a deviation for each
- *
- * Samples are float32 (C, H, W); those of uint8 come as 0 … 1. The list is applied in its order. */
-
-#define CR_TRANSFORM_PARAMETERS 8
-#define CR_TRANSFORM_MAX        16
-
-typedef struct cr_sample {
-    float *data; /* (channels, height, width), contiguous; changed in place */
-    int64_t channels;
-    int64_t height;
-    int64_t width;
-} cr_sample;
-
-typedef struct cr_transform cr_transform;
-
-/* A kind of transform. apply draws from `generator` only, which is the sample's own, and may be
- * called from many threads at once. */
-typedef struct cr_transform_type {
-    const char *name;
-    int least; /* parameters that must be given */
-    int most;
-    double defaults[CR_TRANSFORM_PARAMETERS];
-    /* NULL if the parameters are in their range and fit samples of this many channels (0: not known
-     * yet), else what is needed ("a probability"). May be NULL. */
-    const char *(*check)(const cr_transform *transform, int64_t channels);
-    void (*apply)(const cr_transform *transform, cr_sample *sample, cr_generator *generator);
-} cr_transform_type;
-
-struct cr_transform {
-    const cr_transform_type *type;
-    int count; /* of parameters that were given; the rest have their defaults */
-    double parameters[CR_TRANSFORM_PARAMETERS];
-};
-
-/* Zero is the empty list. A plain value: copied by assignment, nothing to free. */
-typedef struct cr_transform_list {
-    int count;
-    cr_transform items[CR_TRANSFORM_MAX];
-} cr_transform_list;
-
-/* Appends what a text such as "flip,crop:4,erase:0.25" says; "" appends nothing. On failure the
- * list is as it was. */
-cr_status cr_transform_parse(const char *text, cr_transform_list *list);
-
-/* Appends one transform of any type, with `count` parameters (the rest by default). */
-cr_status cr_transform_add(cr_transform_list *list, const cr_transform_type *type,
-                           const double *parameters, int count);
-
-/* Appends normalize with a mean and a deviation for each of up to 4 channels. */
-cr_status cr_transform_add_normalize(cr_transform_list *list, const double *means,
-                                     const double *deviations, int channels);
-
-/* Appends the text of a list, which parse reads back to the same list. */
-void cr_transform_print(const cr_transform_list *list, cr_text *text);
-
-/* The known types in order; NULL past the last. */
-const cr_transform_type *cr_transform_type_at(int index);
-
-/* Applies a list to sample `index`, as the loader does. The result depends on these arguments
- * alone. `sample` is of the shape that `list` is used for; NULL as a list does nothing. */
-void cr_transform_apply(const cr_transform_list *list, cr_sample *sample, uint64_t seed,
-                        uint64_t epoch, int64_t index);
 
 /* ---- the loader ---- */
 

@@ -1,5 +1,6 @@
-/* The kinds of transforms: small changes to small images, each in place and each with its record in
- * the table at the end. A new kind is one function and one line there. */
+/* Transforms that keep the size, work in place, and but for those that draw boxes or change values
+ * do so on pictures and tensors alike: what moves is a pixel of several bytes, be it the three
+ * colours of a picture or one float of a plane. */
 #include <math.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@ static bool is_probability(double value)
     return value >= 0 && value <= 1;
 }
 
-static const char *check_probability(const cr_transform *transform, int64_t channels)
+const char *data_check_probability(const cr_transform *transform, int64_t channels)
 {
     (void)channels;
     return is_probability(transform->parameters[0]) ? NULL : "a probability of 0 to 1";
@@ -53,56 +54,120 @@ static const char *check_normalize(const cr_transform *transform, int64_t channe
     return good ? NULL : "one mean and one deviation over 0, or one of each for every channel";
 }
 
-/* ---- flip ---- */
+/* ---- pictures and tensors as planes of pixels ---- */
 
-static void flip_row(float *row, int64_t width)
+struct raster {
+    char *data;
+    int64_t planes;
+    int64_t height;
+    int64_t width;
+    size_t pixel; /* bytes */
+};
+
+static struct raster raster_of_picture(const cr_image *image)
 {
-    for (int64_t i = 0, j = width - 1; i < j; i++, j--) {
-        float held = row[i];
-        row[i] = row[j];
-        row[j] = held;
+    return (struct raster){ (char *)image->pixels, 1, image->height, image->width,
+                            (size_t)image->channels };
+}
+
+static struct raster raster_of_tensor(const cr_sample *sample)
+{
+    return (struct raster){ (char *)sample->data, sample->channels, sample->height, sample->width,
+                            sizeof(float) };
+}
+
+/* The two functions of a transform that is the same for both. */
+#define FOR_BOTH(name)                                                                             \
+    static cr_status name##_picture(const cr_transform *transform, cr_image *image,                \
+                                    cr_image *spare, cr_generator *generator)                      \
+    {                                                                                              \
+        (void)spare;                                                                               \
+        struct raster raster = raster_of_picture(image);                                           \
+        name(transform, &raster, generator);                                                       \
+        return CR_OK;                                                                              \
+    }                                                                                              \
+    static void name##_tensor(const cr_transform *transform, cr_sample *sample,                    \
+                              cr_generator *generator)                                             \
+    {                                                                                              \
+        struct raster raster = raster_of_tensor(sample);                                           \
+        name(transform, &raster, generator);                                                       \
+    }
+
+/* ---- flips ---- */
+
+static void swap_bytes(char *a, char *b, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char held = a[i];
+        a[i] = b[i];
+        b[i] = held;
     }
 }
 
-static void flip(const cr_transform *transform, cr_sample *sample, cr_generator *generator)
+static void flip(const cr_transform *transform, const struct raster *raster,
+                 cr_generator *generator)
 {
     if (cr_random_uniform(generator) >= transform->parameters[0])
         return;
-    int64_t rows = sample->channels * sample->height;
-    for (int64_t i = 0; i < rows; i++)
-        flip_row(sample->data + i * sample->width, sample->width);
-}
-
-/* ---- crop and shift ---- */
-
-/* One channel moved `down` and `right`, zeros where nothing comes from. Rows are moved in the order
- * in which none is overwritten before it was read. */
-static void move_plane(float *plane, int64_t height, int64_t width, int64_t down, int64_t right)
-{
-    int64_t kept = CR_MAX(width - CR_MAX(right, -right), 0);
-    int64_t to = CR_MIN(CR_MAX(right, 0), width);
-    int64_t from = CR_MIN(CR_MAX(-right, 0), width);
-    for (int64_t i = 0; i < height; i++) {
-        int64_t row = down > 0 ? height - 1 - i : i;
-        int64_t source = row - down;
-        float *target = plane + row * width;
-        bool outside = source < 0 || source >= height;
-        if (!outside)
-            memmove(target + to, plane + source * width + from, (size_t)kept * sizeof *plane);
-        int64_t left = outside ? width : to; /* zeros on the left, then after what was kept */
-        memset(target, 0, (size_t)left * sizeof *plane);
-        if (!outside)
-            memset(target + to + kept, 0, (size_t)(width - to - kept) * sizeof *plane);
+    size_t row = (size_t)raster->width * raster->pixel;
+    for (int64_t y = 0; y < raster->planes * raster->height; y++) {
+        char *left = raster->data + (size_t)y * row;
+        char *right = left + row - raster->pixel;
+        for (; left < right; left += raster->pixel, right -= raster->pixel)
+            swap_bytes(left, right, raster->pixel);
     }
 }
 
-static void move(cr_sample *sample, int64_t down, int64_t right)
+FOR_BOTH(flip)
+
+static void vertical_flip(const cr_transform *transform, const struct raster *raster,
+                          cr_generator *generator)
 {
-    if (down == 0 && right == 0)
+    if (cr_random_uniform(generator) >= transform->parameters[0])
         return;
-    int64_t area = sample->height * sample->width;
-    for (int64_t c = 0; c < sample->channels; c++)
-        move_plane(sample->data + c * area, sample->height, sample->width, down, right);
+    size_t row = (size_t)raster->width * raster->pixel;
+    for (int64_t plane = 0; plane < raster->planes; plane++) {
+        char *top = raster->data + (size_t)(plane * raster->height) * row;
+        char *bottom = top + (size_t)(raster->height - 1) * row;
+        for (; top < bottom; top += row, bottom -= row)
+            swap_bytes(top, bottom, row);
+    }
+}
+
+FOR_BOTH(vertical_flip)
+
+/* ---- crop and shift ---- */
+
+/* One plane moved `down` and `right`, zeros where nothing comes from. Rows are moved in the order
+ * in which none is overwritten before it was read. */
+static void move_plane(const struct raster *raster, char *plane, int64_t down, int64_t right)
+{
+    int64_t height = raster->height;
+    int64_t width = raster->width;
+    size_t pixel = raster->pixel;
+    size_t row = (size_t)width * pixel;
+    size_t kept = (size_t)CR_MAX(width - CR_MAX(right, -right), 0) * pixel;
+    size_t to = (size_t)CR_MIN(CR_MAX(right, 0), width) * pixel;
+    size_t from = (size_t)CR_MIN(CR_MAX(-right, 0), width) * pixel;
+    for (int64_t i = 0; i < height; i++) {
+        int64_t y = down > 0 ? height - 1 - i : i;
+        int64_t source = y - down;
+        char *target = plane + (size_t)y * row;
+        bool outside = source < 0 || source >= height;
+        if (!outside)
+            memmove(target + to, plane + (size_t)source * row + from, kept);
+        size_t left = outside ? row : to; /* zeros on the left, then after what was kept */
+        memset(target, 0, left);
+        if (!outside)
+            memset(target + to + kept, 0, row - to - kept);
+    }
+}
+
+static void move(const struct raster *raster, int64_t down, int64_t right)
+{
+    size_t plane = (size_t)(raster->height * raster->width) * raster->pixel;
+    for (int64_t c = 0; (down != 0 || right != 0) && c < raster->planes; c++)
+        move_plane(raster, raster->data + (size_t)c * plane, down, right);
 }
 
 /* A whole number in -limit … limit. */
@@ -112,21 +177,27 @@ static int64_t draw_offset(cr_generator *generator, int64_t limit)
 }
 
 /* Cutting the sample's own size out of the padded one is a shift by up to the padding. */
-static void crop(const cr_transform *transform, cr_sample *sample, cr_generator *generator)
+static void crop(const cr_transform *transform, const struct raster *raster,
+                 cr_generator *generator)
 {
     int64_t padding = (int64_t)transform->parameters[0];
     int64_t down = draw_offset(generator, padding);
     int64_t right = draw_offset(generator, padding);
-    move(sample, down, right);
+    move(raster, down, right);
 }
 
-static void shift(const cr_transform *transform, cr_sample *sample, cr_generator *generator)
+FOR_BOTH(crop)
+
+static void shift(const cr_transform *transform, const struct raster *raster,
+                  cr_generator *generator)
 {
     double fraction = transform->parameters[0];
-    int64_t down = draw_offset(generator, llround(fraction * (double)sample->height));
-    int64_t right = draw_offset(generator, llround(fraction * (double)sample->width));
-    move(sample, down, right);
+    int64_t down = draw_offset(generator, llround(fraction * (double)raster->height));
+    int64_t right = draw_offset(generator, llround(fraction * (double)raster->width));
+    move(raster, down, right);
 }
+
+FOR_BOTH(shift)
 
 /* ---- erase and cutout ---- */
 
@@ -199,16 +270,73 @@ static void normalize(const cr_transform *transform, cr_sample *sample, cr_gener
     }
 }
 
-static const cr_transform_type types[] = {
-    { "flip", 0, 1, { 0.5 }, check_probability, flip },
-    { "crop", 0, 1, { 4 }, check_pixels, crop },
-    { "shift", 0, 1, { 0.1 }, check_fraction, shift },
-    { "erase", 0, 3, { 0.5, 0.02, 0.33 }, check_erase, erase },
-    { "cutout", 0, 1, { 8 }, check_pixels, cutout },
-    { "normalize", 2, CR_TRANSFORM_PARAMETERS, { 0 }, check_normalize, normalize },
+/* ---- their records ---- */
+
+const cr_transform_type data_flip = {
+    .name = "flip",
+    .about = "mirrored left to right, with probability P",
+    .most = 1,
+    .parameters = { { "p", 0.5, NULL } },
+    .check = data_check_probability,
+    .picture = flip_picture,
+    .apply = flip_tensor,
 };
 
-const cr_transform_type *cr_transform_type_at(int index)
-{
-    return index >= 0 && index < CR_COUNT_OF(types) ? &types[index] : NULL;
-}
+const cr_transform_type data_vertical_flip = {
+    .name = "vertical_flip",
+    .about = "mirrored top to bottom, with probability P",
+    .most = 1,
+    .parameters = { { "p", 0.5, NULL } },
+    .check = data_check_probability,
+    .picture = vertical_flip_picture,
+    .apply = vertical_flip_tensor,
+};
+
+const cr_transform_type data_crop = {
+    .name = "crop",
+    .about = "padded by PADDING zeros on every side, and its own size cut out at random",
+    .most = 1,
+    .parameters = { { "padding", 4, NULL } },
+    .check = check_pixels,
+    .picture = crop_picture,
+    .apply = crop_tensor,
+};
+
+const cr_transform_type data_shift = {
+    .name = "shift",
+    .about = "moved by up to FRACTION of its size both ways",
+    .most = 1,
+    .parameters = { { "fraction", 0.1, NULL } },
+    .check = check_fraction,
+    .picture = shift_picture,
+    .apply = shift_tensor,
+};
+
+const cr_transform_type data_erase = {
+    .name = "erase",
+    .about = "with probability P a rectangle of MIN to MAX of the area becomes zero (Zhong et al., "
+             "\"Random erasing\", 2017)",
+    .most = 3,
+    .parameters = { { "p", 0.5, NULL }, { "min", 0.02, NULL }, { "max", 0.33, NULL } },
+    .check = check_erase,
+    .apply = erase,
+};
+
+const cr_transform_type data_cutout = {
+    .name = "cutout",
+    .about = "a square of SIZE pixels at a random centre becomes zero (DeVries and Taylor, 2017)",
+    .most = 1,
+    .parameters = { { "size", 8, NULL } },
+    .check = check_pixels,
+    .apply = cutout,
+};
+
+const cr_transform_type data_normalize = {
+    .name = "normalize",
+    .about = "(x - MEAN) / STD; one mean for all channels and one deviation, or a mean for each of "
+             "them (up to 4), then a deviation for each",
+    .least = 2,
+    .most = CR_TRANSFORM_PARAMETERS,
+    .check = check_normalize,
+    .apply = normalize,
+};

@@ -13,13 +13,27 @@ enum data_purpose { DATA_ORDER = 1, DATA_TRANSFORM, DATA_SPLIT };
 cr_generator data_generator(uint64_t seed, enum data_purpose purpose, uint64_t epoch,
                             uint64_t item);
 
-/* A set that reads from other sets of the library. */
-cr_dataset *data_view_new(const cr_dataset_source *source);
+/* A set that reads from other sets of the library, of which `base` is one; of the source's get and
+ * picture, that which `base` has is taken. */
+cr_dataset *data_view_new(const cr_dataset *base, const cr_dataset_source *source);
 
 /* The names of the classes, as a source's field. */
 const char *const *data_class_names(const cr_dataset *set);
 
-/* Checks every transform of a list against the number of channels. */
-cr_status data_transforms_fit(const cr_transform_list *list, int64_t channels);
+/* Checks every transform of a list against the kind of samples and their number of channels. */
+cr_status data_transforms_fit(const cr_transform_list *list, bool pictures, int64_t channels);
+
+/* The kind of transform of a name; NULL if there is none. */
+const cr_transform_type *data_transform_find(const char *name);
+
+/* The kinds of transforms, in the files that hold them; transform_types.c lists them. */
+extern const cr_transform_type data_flip, data_vertical_flip, data_crop, data_shift, data_erase,
+    data_cutout, data_normalize;
+
+/* Checks that many kinds of transforms share; see cr_transform_type. */
+const char *data_check_probability(const cr_transform *transform, int64_t channels);
+
+/* Channels of a planar picture, interleaved into one that has its size already. */
+void data_planes_to_pixels(const uint8_t *planes, cr_image *image);
 
 #endif

@@ -40,16 +40,39 @@ static const char *const *names_copy(const char *const *names, int count)
     return copy;
 }
 
+static bool has_negative(const cr_shape *shape)
+{
+    bool found = false;
+    for (int i = 0; i < shape->ndim; i++)
+        found |= shape->dim[i] < 0;
+    return found;
+}
+
+static bool is_picture(cr_dtype dtype, const cr_shape *shape)
+{
+    int64_t channels = shape->dim[0];
+    return dtype == CR_U8 && shape->ndim == 3 && (channels == 1 || channels == 3 || channels == 4);
+}
+
 static cr_status check_source(const cr_dataset_source *source)
 {
-    if (!source->get || source->size < 0 || source->class_count < 0)
+    if (!source->get == !source->picture || source->size < 0 || source->class_count < 0)
         return cr_error_set(CR_ERROR_ARGUMENT,
-                            "data set %s: a size, a number of classes or get is missing",
+                            "data set %s: a size, a number of classes, or one of get and picture "
+                            "is missing",
                             source->name);
     if (source->dtype != CR_U8 && source->dtype != CR_F32)
         return cr_error_set(CR_ERROR_DTYPE, "data set %s: samples are uint8 or float32, not %s",
                             source->name, cr_dtype_name(source->dtype));
-    if (cr_shape_numel(&source->sample_shape) < 0 || source->sample_shape.ndim >= CR_MAX_DIMS)
+    bool pictures = is_picture(source->dtype, &source->sample_shape);
+    if (source->picture && !pictures)
+        return cr_error_set(CR_ERROR_SHAPE,
+                            "data set %s: pictures are uint8 (C, H, W) of 1, 3 or 4 channels",
+                            source->name);
+    if (source->picture)
+        return CR_OK;
+    if (has_negative(&source->sample_shape) || cr_shape_numel(&source->sample_shape) < 0 ||
+        source->sample_shape.ndim >= CR_MAX_DIMS)
         return cr_error_set(CR_ERROR_SHAPE, "data set %s: the samples are too large", source->name);
     return CR_OK;
 }
@@ -79,9 +102,14 @@ cr_dataset *cr_dataset_new(const cr_dataset_source *source)
     return NULL;
 }
 
-cr_dataset *data_view_new(const cr_dataset_source *source)
+cr_dataset *data_view_new(const cr_dataset *base, const cr_dataset_source *source)
 {
-    cr_dataset *view = cr_dataset_new(source);
+    cr_dataset_source own = *source;
+    if (base->source.picture)
+        own.get = NULL;
+    else
+        own.picture = NULL;
+    cr_dataset *view = cr_dataset_new(&own);
     if (view)
         view->is_view = true;
     return view;
@@ -168,12 +196,10 @@ static cr_status check_label(const cr_dataset *set, int64_t index, int64_t label
                         (long long)index, set->source.name, (long long)label, classes - 1);
 }
 
-cr_status cr_dataset_get(cr_dataset *set, int64_t index, void *sample, int64_t *label)
+/* What follows a reading: the label checked, or the sentence given the sample's name. */
+static cr_status finish_reading(const cr_dataset *set, int64_t index, cr_status status,
+                                int64_t found, int64_t *label)
 {
-    if (check_index(set, index) != CR_OK)
-        return cr_error_status();
-    int64_t found = CR_NO_LABEL;
-    cr_status status = set->source.get(set->source.context, index, sample, &found);
     if (status == CR_OK)
         status = check_label(set, index, found);
     else
@@ -183,9 +209,67 @@ cr_status cr_dataset_get(cr_dataset *set, int64_t index, void *sample, int64_t *
     return status;
 }
 
+cr_status cr_dataset_get(cr_dataset *set, int64_t index, void *sample, int64_t *label)
+{
+    if (check_index(set, index) != CR_OK)
+        return cr_error_status();
+    if (!set->source.get)
+        return cr_error_set(CR_ERROR_UNSUPPORTED,
+                            "the pictures of %s differ in size and are read as pictures",
+                            set->source.name);
+    int64_t found = CR_NO_LABEL;
+    cr_status status = set->source.get(set->source.context, index, sample, &found);
+    return finish_reading(set, index, status, found, label);
+}
+
+bool cr_dataset_has_pictures(const cr_dataset *set)
+{
+    return set && is_picture(set->source.dtype, &set->source.sample_shape);
+}
+
+/* From a set of one size, whose samples are planes. */
+static cr_status planar_picture(cr_dataset *set, int64_t index, cr_image *image, int64_t *label)
+{
+    const cr_shape *shape = &set->source.sample_shape;
+    if (cr_image_resize_room(image, shape->dim[1], shape->dim[2], (int)shape->dim[0]) != CR_OK)
+        return cr_error_status();
+    if (image->channels == 1)
+        return set->source.get(set->source.context, index, image->pixels, label);
+    uint8_t *planes = cr_alloc((size_t)cr_shape_numel(shape));
+    if (!planes)
+        return cr_error_status();
+    cr_status status = set->source.get(set->source.context, index, planes, label);
+    if (status == CR_OK)
+        data_planes_to_pixels(planes, image);
+    cr_free(planes);
+    return status;
+}
+
+cr_status cr_dataset_picture(cr_dataset *set, int64_t index, cr_image *image, int64_t *label)
+{
+    if (check_index(set, index) != CR_OK)
+        return cr_error_status();
+    if (!cr_dataset_has_pictures(set))
+        return cr_error_set(CR_ERROR_SHAPE, "the samples of %s are not pictures", set->source.name);
+    int64_t found = CR_NO_LABEL;
+    cr_status status = set->source.picture
+                           ? set->source.picture(set->source.context, index, image, &found)
+                           : planar_picture(set, index, image, &found);
+    if (status == CR_OK && image->channels != set->source.sample_shape.dim[0])
+        status = cr_error_set(CR_ERROR_SHAPE, "it has %d channels, not %lld", image->channels,
+                              (long long)set->source.sample_shape.dim[0]);
+    return finish_reading(set, index, status, found, label);
+}
+
 /* Without a source that gives labels alone, the sample is read and thrown away. */
 static cr_status label_by_sample(cr_dataset *set, int64_t index, int64_t *label)
 {
+    if (!set->source.get) {
+        cr_image image = { 0 };
+        cr_dataset_picture(set, index, &image, label);
+        cr_image_free(&image);
+        return cr_error_status();
+    }
     size_t count = (size_t)cr_shape_numel(&set->source.sample_shape);
     void *sample = cr_alloc_array(count, cr_dtype_size(set->source.dtype));
     if (!sample)

@@ -30,7 +30,7 @@ struct cr_loader {
     cr_loader_args args;
     cr_transform_list transforms;
     cr_sampler *sampler; /* made for args.shuffle; NULL if args.sampler is used */
-    cr_sample shape;     /* of a sample; without data */
+    cr_shape shape;      /* of a sample that comes out of the transforms */
     int64_t numel;       /* of a sample */
 
     /* the epoch; written only while no worker runs */
@@ -55,45 +55,86 @@ struct cr_loader {
 
 /* ---- making a batch ---- */
 
-/* One sample as float32 into its place of the batch. `raw` has room for a uint8 sample. */
-static cr_status make_sample(const cr_loader *loader, int64_t index, uint8_t *raw, float *out,
-                             int64_t *label)
+/* The last two dimensions are height and width, those before them channels. */
+static cr_sample sample_of_shape(const cr_shape *shape)
+{
+    cr_sample sample = { .channels = 1, .height = 1, .width = 1 };
+    if (shape->ndim > 0)
+        sample.width = shape->dim[shape->ndim - 1];
+    if (shape->ndim > 1)
+        sample.height = shape->dim[shape->ndim - 2];
+    for (int i = 0; i < shape->ndim - 2; i++)
+        sample.channels *= shape->dim[i];
+    return sample;
+}
+
+/* Room that the samples of a batch use in turn. */
+struct workspace {
+    cr_image image;
+    cr_image spare;
+    uint8_t *raw; /* a uint8 sample that is no picture */
+};
+
+static void workspace_free(struct workspace *space)
+{
+    cr_image_free(&space->image);
+    cr_image_free(&space->spare);
+    cr_free(space->raw);
+}
+
+static cr_status make_picture(const cr_loader *loader, int64_t index, struct workspace *space,
+                              float *out, int64_t *label)
+{
+    cr_dataset *set = loader->args.data;
+    if (cr_dataset_picture(set, index, &space->image, label) != CR_OK)
+        return cr_error_status();
+    if (cr_transform_picture(&loader->transforms, &space->image, &space->spare, loader->args.seed,
+                             loader->epoch, index, loader->shape, out) != CR_OK)
+        cr_error_prefix("sample %lld of %s", (long long)index, cr_dataset_name(set));
+    return cr_error_status();
+}
+
+static cr_status make_tensor(const cr_loader *loader, int64_t index, struct workspace *space,
+                             float *out, int64_t *label)
 {
     bool bytes = cr_dataset_dtype(loader->args.data) == CR_U8;
-    void *target = bytes ? (void *)raw : (void *)out;
+    void *target = bytes ? (void *)space->raw : (void *)out;
     if (cr_dataset_get(loader->args.data, index, target, label) != CR_OK)
         return cr_error_status();
-    /* Divided, not multiplied by the inverse: the same bits as torchvision's ToTensor. */
     for (int64_t i = 0; bytes && i < loader->numel; i++)
-        out[i] = (float)raw[i] / WHITE;
-    cr_sample sample = loader->shape;
+        out[i] = (float)space->raw[i] / WHITE;
+    cr_sample sample = sample_of_shape(&loader->shape);
     sample.data = out;
     cr_transform_apply(&loader->transforms, &sample, loader->args.seed, loader->epoch, index);
     return CR_OK;
 }
 
+/* Samples as float32, each into its place of the batch. */
 static cr_status fill_batch(const cr_loader *loader, int64_t position, cr_batch *batch)
 {
-    uint8_t *raw = cr_alloc((size_t)loader->numel);
-    if (!raw)
+    bool pictures = cr_dataset_has_pictures(loader->args.data);
+    struct workspace space = { .raw = pictures ? NULL : cr_alloc((size_t)loader->numel) };
+    if (!pictures && !space.raw)
         return cr_error_status();
     float *samples = cr_data(batch->samples);
     int64_t *labels = cr_data(batch->labels);
     int64_t *indices = cr_data(batch->indices);
     cr_status status = CR_OK;
     for (int64_t i = 0; i < batch->size && status == CR_OK; i++) {
+        float *out = samples + i * loader->numel;
         indices[i] = loader->order[position + i];
-        status = make_sample(loader, indices[i], raw, samples + i * loader->numel, &labels[i]);
+        status = pictures ? make_picture(loader, indices[i], &space, out, &labels[i])
+                          : make_tensor(loader, indices[i], &space, out, &labels[i]);
     }
-    cr_free(raw);
+    workspace_free(&space);
     return status;
 }
 
 static cr_shape batch_shape(const cr_loader *loader, int64_t size)
 {
-    cr_shape sample = cr_dataset_sample_shape(loader->args.data);
-    cr_shape shape = { .ndim = sample.ndim + 1, .dim = { size } };
-    memcpy(shape.dim + 1, sample.dim, (size_t)sample.ndim * sizeof *sample.dim);
+    const cr_shape *sample = &loader->shape;
+    cr_shape shape = { .ndim = sample->ndim + 1, .dim = { size } };
+    memcpy(shape.dim + 1, sample->dim, (size_t)sample->ndim * sizeof *sample->dim);
     return shape;
 }
 
@@ -237,18 +278,23 @@ static cr_status check_args(cr_loader_args *args)
     return CR_OK;
 }
 
-/* The last two dimensions are height and width, those before them channels. */
-static cr_sample sample_shape(const cr_dataset *set)
+/* The shape that all samples have after the transforms. */
+static cr_status find_shape(cr_loader *loader)
 {
-    cr_shape shape = cr_dataset_sample_shape(set);
-    cr_sample sample = { .channels = 1, .height = 1, .width = 1 };
-    if (shape.ndim > 0)
-        sample.width = shape.dim[shape.ndim - 1];
-    if (shape.ndim > 1)
-        sample.height = shape.dim[shape.ndim - 2];
-    for (int i = 0; i < shape.ndim - 2; i++)
-        sample.channels *= shape.dim[i];
-    return sample;
+    cr_dataset *set = loader->args.data;
+    cr_shape own = cr_dataset_sample_shape(set);
+    int64_t channels = sample_of_shape(&own).channels;
+    if (data_transforms_fit(&loader->transforms, cr_dataset_has_pictures(set), channels) != CR_OK)
+        return cr_error_status();
+    loader->shape = cr_transform_shape(&loader->transforms, own);
+    loader->numel = cr_shape_numel(&loader->shape);
+    if (loader->shape.ndim == 3 && (loader->shape.dim[1] < 1 || loader->shape.dim[2] < 1) &&
+        (own.dim[1] < 0 || own.dim[2] < 0))
+        return cr_error_set(CR_ERROR_SHAPE,
+                            "the pictures of %s differ in size; a transform has to give them one, "
+                            "such as resize:224:224 or center_crop:224",
+                            cr_dataset_name(set));
+    return CR_OK;
 }
 
 /* What the loader allocates; freed by cr_loader_free, however far it came. */
@@ -256,9 +302,7 @@ static cr_status prepare(cr_loader *loader)
 {
     const cr_loader_args *args = &loader->args;
     int64_t size = cr_dataset_size(args->data);
-    loader->shape = sample_shape(args->data);
-    loader->numel = loader->shape.channels * loader->shape.height * loader->shape.width;
-    if (data_transforms_fit(&loader->transforms, loader->shape.channels) != CR_OK)
+    if (find_shape(loader) != CR_OK)
         return cr_error_status();
     if (!args->sampler)
         loader->sampler = args->shuffle ? cr_sampler_random(size) : cr_sampler_sequential(size);

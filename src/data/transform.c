@@ -1,54 +1,58 @@
-/* Lists of transforms: their text form, and how they are applied to a sample with numbers of its
- * own. What each kind does stands in augment.c. */
-#include <stdio.h>
+/* Lists of transforms: how they are made, joined, and applied to a sample with random numbers of
+ * its own. Their text form stands in transform_text.c, what each kind does in the files that
+ * transform_types.c names. */
 #include <string.h>
 
 #include "data/data.h"
 
-#define LONGEST_NUMBER 64
-#define LONGEST_NAME   32
+#define WHITE 255.0f /* the uint8 value that becomes 1 */
 
-static const cr_transform_type *find_type(const char *name)
+static bool is_for_tensors_only(const cr_transform_type *type)
 {
-    const cr_transform_type *type;
-    for (int i = 0; (type = cr_transform_type_at(i)) != NULL; i++) {
-        if (strcmp(type->name, name) == 0)
-            return type;
-    }
-    return NULL;
+    return !type->picture;
 }
 
-/* "flip, crop, …" */
-static void unknown_type(const char *name)
+static bool is_for_pictures_only(const cr_transform_type *type)
 {
-    cr_text known = { 0 };
-    const cr_transform_type *type;
-    for (int i = 0; (type = cr_transform_type_at(i)) != NULL; i++)
-        cr_text_printf(&known, "%s%s", i > 0 ? ", " : "", type->name);
-    cr_error_set(CR_ERROR_ARGUMENT, "\"%s\" is not a transform; there are %s", name,
-                 known.data ? known.data : "");
-    cr_text_free(&known);
+    return !type->apply;
+}
+
+/* Transforms of pictures come first. */
+static cr_status check_order(const cr_transform_list *list, const cr_transform_type *type)
+{
+    for (int i = 0; is_for_pictures_only(type) && i < list->count; i++) {
+        if (is_for_tensors_only(list->items[i].type))
+            return cr_error_set(CR_ERROR_ARGUMENT,
+                                "transform %s works on pictures and must stand before %s",
+                                type->name, list->items[i].type->name);
+    }
+    return CR_OK;
+}
+
+static cr_status append(cr_transform_list *list, const cr_transform *transform)
+{
+    if (list->count >= CR_TRANSFORM_MAX)
+        return cr_error_set(CR_ERROR_ARGUMENT, "there are more than %d transforms",
+                            CR_TRANSFORM_MAX);
+    list->items[list->count++] = *transform;
+    return CR_OK;
 }
 
 cr_status cr_transform_add(cr_transform_list *list, const cr_transform_type *type,
                            const double *parameters, int count)
 {
-    if (cr_failed())
+    if (cr_failed() || check_order(list, type) != CR_OK)
         return cr_error_status();
-    if (list->count >= CR_TRANSFORM_MAX)
-        return cr_error_set(CR_ERROR_ARGUMENT, "there are more than %d transforms",
-                            CR_TRANSFORM_MAX);
     if (count < type->least || count > type->most)
         return cr_error_set(CR_ERROR_ARGUMENT, "transform %s has %d parameters; it takes %d to %d",
                             type->name, count, type->least, type->most);
-    cr_transform transform = { .type = type, .count = CR_MAX(count, type->least) };
+    cr_transform transform = { .type = type, .count = count };
     for (int i = 0; i < CR_TRANSFORM_PARAMETERS; i++)
-        transform.parameters[i] = i < count ? parameters[i] : type->defaults[i];
+        transform.parameters[i] = i < count ? parameters[i] : type->parameters[i].fallback;
     const char *wanted = type->check ? type->check(&transform, 0) : NULL;
     if (wanted)
         return cr_error_set(CR_ERROR_ARGUMENT, "transform %s needs %s", type->name, wanted);
-    list->items[list->count++] = transform;
-    return CR_OK;
+    return append(list, &transform);
 }
 
 cr_status cr_transform_add_normalize(cr_transform_list *list, const double *means,
@@ -62,108 +66,85 @@ cr_status cr_transform_add_normalize(cr_transform_list *list, const double *mean
         parameters[c] = means[c];
         parameters[channels + c] = deviations[c];
     }
-    return cr_transform_add(list, find_type("normalize"), parameters, 2 * channels);
+    return cr_transform_add(list, data_transform_find("normalize"), parameters, 2 * channels);
 }
 
-/* ---- text ---- */
-
-/* Copies what stands before any of the `ends` and moves *text to it; false if it is too long. */
-static bool take_word(const char **text, const char *ends, char *word, size_t room)
+static void change_shape(const cr_transform *transform, cr_shape *shape)
 {
-    size_t length = strcspn(*text, ends);
-    if (length >= room)
-        return false;
-    memcpy(word, *text, length);
-    word[length] = '\0';
-    *text += length;
-    return true;
+    if (transform->type->shape)
+        transform->type->shape(transform, shape);
 }
 
-static cr_status parse_one(const char **text, cr_transform_list *list)
+cr_shape cr_transform_shape(const cr_transform_list *list, cr_shape shape)
 {
-    char name[LONGEST_NAME];
-    const cr_transform_type *type = NULL;
-    if (take_word(text, ":,", name, sizeof name))
-        type = find_type(name);
-    else
-        snprintf(name, sizeof name, "%.*s…", LONGEST_NAME - 8, *text);
-    if (!type) {
-        unknown_type(name);
-        return cr_error_status();
-    }
-    double parameters[CR_TRANSFORM_PARAMETERS];
-    int count = 0;
-    while (**text == ':') {
-        char number[LONGEST_NUMBER];
-        ++*text;
-        if (count == CR_TRANSFORM_PARAMETERS)
-            return cr_error_set(CR_ERROR_ARGUMENT, "transform %s has too many parameters", name);
-        if (!take_word(text, ":,", number, sizeof number) ||
-            !cr_parse_double(number, &parameters[count]))
-            return cr_error_set(CR_ERROR_ARGUMENT, "transform %s: parameter %d is not a number",
-                                name, count + 1);
-        count++;
-    }
-    return cr_transform_add(list, type, parameters, count);
+    for (int i = 0; list && i < list->count && shape.ndim == 3; i++)
+        change_shape(&list->items[i], &shape);
+    return shape;
 }
 
-cr_status cr_transform_parse(const char *text, cr_transform_list *list)
+/* True if pictures of any size come out in one size. */
+static bool sets_size(const cr_transform_list *list)
 {
-    if (cr_failed())
-        return cr_error_status();
-    cr_transform_list parsed = *list;
-    while (*text) {
-        if (parse_one(&text, &parsed) != CR_OK)
-            return cr_error_status();
-        if (*text == ',' && text[1] == '\0')
-            return cr_error_set(CR_ERROR_ARGUMENT, "the list of transforms ends with a comma");
-        text += *text == ',';
-    }
-    *list = parsed;
-    return CR_OK;
+    cr_shape shape = cr_transform_shape(list, CR_SHAPE(3, -1, -1));
+    return shape.dim[1] > 0 && shape.dim[2] > 0;
 }
 
-/* The shortest number of digits that reads back to the same value. */
-static void print_number(double value, cr_text *text)
+/* True if a transform makes another size of pictures. */
+static bool changes_size(const cr_transform *transform)
 {
-    char *number = NULL;
-    for (int digits = 1; digits <= 17; digits++) {
-        double back;
-        cr_free(number);
-        number = cr_string_format("%.*g", digits, value);
-        if (!number || (cr_parse_double(number, &back) && back == value))
-            break;
-    }
-    cr_text_append(text, number ? number : "");
-    cr_free(number);
+    cr_shape shape = CR_SHAPE(3, 1000, 2000);
+    change_shape(transform, &shape);
+    return shape.dim[1] != 1000 || shape.dim[2] != 2000;
 }
 
-void cr_transform_print(const cr_transform_list *list, cr_text *text)
+cr_status cr_transform_join(const cr_transform_list *augment, const cr_transform_list *own,
+                            cr_transform_list *joined)
 {
-    for (int i = 0; i < list->count; i++) {
-        const cr_transform *transform = &list->items[i];
-        cr_text_printf(text, "%s%s", i > 0 ? "," : "", transform->type->name);
-        for (int p = 0; p < transform->count; p++) {
-            cr_text_append(text, ":");
-            print_number(transform->parameters[p], text);
-        }
+    bool keeps_size = !sets_size(augment);
+    cr_status status = cr_error_status();
+    *joined = (cr_transform_list){ 0 };
+    int first = 0; /* of own's transforms of tensors */
+    while (first < own->count && !is_for_tensors_only(own->items[first].type))
+        first++;
+    for (int i = 0; i < first && status == CR_OK; i++) {
+        if (keeps_size || !changes_size(&own->items[i]))
+            status = append(joined, &own->items[i]);
     }
+    for (int i = 0; i < augment->count && status == CR_OK; i++)
+        status = append(joined, &augment->items[i]);
+    for (int i = first; i < own->count && status == CR_OK; i++)
+        status = append(joined, &own->items[i]);
+    return status;
 }
 
 /* ---- applying ---- */
 
-cr_status data_transforms_fit(const cr_transform_list *list, int64_t channels)
+cr_status data_transforms_fit(const cr_transform_list *list, bool pictures, int64_t channels)
 {
+    cr_shape shape = CR_SHAPE(channels, -1, -1);
     for (int i = 0; i < list->count; i++) {
         const cr_transform *transform = &list->items[i];
         const cr_transform_type *type = transform->type;
-        const char *wanted = type->check ? type->check(transform, channels) : NULL;
+        if (!pictures && is_for_pictures_only(type))
+            return cr_error_set(CR_ERROR_ARGUMENT,
+                                "transform %s works on pictures, which these samples are not: "
+                                "pictures are uint8 of 1, 3 or 4 channels",
+                                type->name);
+        const char *wanted = type->check ? type->check(transform, shape.dim[0]) : NULL;
         if (wanted)
             return cr_error_set(CR_ERROR_ARGUMENT,
                                 "transform %s on samples of %lld channels needs %s", type->name,
-                                (long long)channels, wanted);
+                                (long long)shape.dim[0], wanted);
+        change_shape(transform, &shape);
     }
     return CR_OK;
+}
+
+static void apply_from(const cr_transform_list *list, int first, cr_sample *sample,
+                       cr_generator *generator)
+{
+    for (int i = first; i < list->count; i++)
+        list->items[i].type->apply(&list->items[i], sample, generator);
 }
 
 void cr_transform_apply(const cr_transform_list *list, cr_sample *sample, uint64_t seed,
@@ -172,6 +153,54 @@ void cr_transform_apply(const cr_transform_list *list, cr_sample *sample, uint64
     if (!list || list->count == 0)
         return;
     cr_generator generator = data_generator(seed, DATA_TRANSFORM, epoch, (uint64_t)index);
-    for (int i = 0; i < list->count; i++)
-        list->items[i].type->apply(&list->items[i], sample, &generator);
+    apply_from(list, 0, sample, &generator);
+}
+
+/* Divided, not multiplied by the inverse: the same bits as torchvision's ToTensor. */
+static void to_sample(const cr_image *image, float *out)
+{
+    int64_t area = image->height * image->width;
+    int channels = image->channels;
+    for (int c = 0; c < channels; c++) {
+        const uint8_t *from = image->pixels + c;
+        for (int64_t i = 0; i < area; i++)
+            *out++ = (float)from[i * channels] / WHITE;
+    }
+}
+
+static cr_status check_shape(const cr_image *image, const cr_shape *shape)
+{
+    if (image->channels == shape->dim[0] && image->height == shape->dim[1] &&
+        image->width == shape->dim[2])
+        return CR_OK;
+    return cr_error_set(CR_ERROR_SHAPE,
+                        "the picture is %lld × %lld with %d channels after the transforms, where "
+                        "%lld × %lld with %lld are needed",
+                        (long long)image->width, (long long)image->height, image->channels,
+                        (long long)shape->dim[2], (long long)shape->dim[1],
+                        (long long)shape->dim[0]);
+}
+
+cr_status cr_transform_picture(const cr_transform_list *list, cr_image *image, cr_image *spare,
+                               uint64_t seed, uint64_t epoch, int64_t index, cr_shape shape,
+                               float *out)
+{
+    static const cr_transform_list none;
+    if (!list)
+        list = &none;
+    cr_generator generator = data_generator(seed, DATA_TRANSFORM, epoch, (uint64_t)index);
+    int i = 0;
+    for (; i < list->count && !is_for_tensors_only(list->items[i].type); i++) {
+        const cr_transform *transform = &list->items[i];
+        if (transform->type->picture(transform, image, spare, &generator) != CR_OK) {
+            cr_error_prefix("transform %s", transform->type->name);
+            return cr_error_status();
+        }
+    }
+    if (check_shape(image, &shape) != CR_OK)
+        return cr_error_status();
+    to_sample(image, out);
+    cr_sample sample = { out, shape.dim[0], shape.dim[1], shape.dim[2] };
+    apply_from(list, i, &sample, &generator);
+    return CR_OK;
 }

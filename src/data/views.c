@@ -19,6 +19,12 @@ static cr_status subset_get(void *context, int64_t index, void *sample, int64_t 
     return cr_dataset_get(subset->set, subset->indices[index], sample, label);
 }
 
+static cr_status subset_picture(void *context, int64_t index, cr_image *image, int64_t *label)
+{
+    const struct subset *subset = context;
+    return cr_dataset_picture(subset->set, subset->indices[index], image, label);
+}
+
 static cr_status subset_label(void *context, int64_t index, int64_t *label)
 {
     const struct subset *subset = context;
@@ -42,16 +48,17 @@ static cr_dataset *subset_new(cr_dataset *set, int64_t *indices, int64_t count)
         return NULL;
     }
     *subset = (struct subset){ .set = cr_dataset_retain(set), .indices = indices };
-    return data_view_new(&(cr_dataset_source){ .name = cr_dataset_name(set),
-                                               .size = count,
-                                               .sample_shape = cr_dataset_sample_shape(set),
-                                               .dtype = cr_dataset_dtype(set),
-                                               .class_count = cr_dataset_class_count(set),
-                                               .class_names = data_class_names(set),
-                                               .get = subset_get,
-                                               .label = subset_label,
-                                               .free = subset_free,
-                                               .context = subset });
+    return data_view_new(set, &(cr_dataset_source){ .name = cr_dataset_name(set),
+                                                    .size = count,
+                                                    .sample_shape = cr_dataset_sample_shape(set),
+                                                    .dtype = cr_dataset_dtype(set),
+                                                    .class_count = cr_dataset_class_count(set),
+                                                    .class_names = data_class_names(set),
+                                                    .get = subset_get,
+                                                    .picture = subset_picture,
+                                                    .label = subset_label,
+                                                    .free = subset_free,
+                                                    .context = subset });
 }
 
 cr_dataset *cr_dataset_subset(cr_dataset *set, const int64_t *indices, int64_t count)
@@ -103,6 +110,12 @@ static cr_status concat_get(void *context, int64_t index, void *sample, int64_t 
 {
     cr_dataset *set = concat_find(context, &index);
     return cr_dataset_get(set, index, sample, label);
+}
+
+static cr_status concat_picture(void *context, int64_t index, cr_image *image, int64_t *label)
+{
+    cr_dataset *set = concat_find(context, &index);
+    return cr_dataset_picture(set, index, image, label);
 }
 
 static cr_status concat_label(void *context, int64_t index, int64_t *label)
@@ -172,13 +185,15 @@ cr_dataset *cr_dataset_concat(cr_dataset *const *sets, int count)
     struct concat *concat = concat_make(sets, count);
     if (!concat)
         return NULL;
-    return data_view_new(&(cr_dataset_source){ .name = cr_dataset_name(sets[0]),
+    return data_view_new(sets[0],
+                         &(cr_dataset_source){ .name = cr_dataset_name(sets[0]),
                                                .size = concat->starts[count],
                                                .sample_shape = cr_dataset_sample_shape(sets[0]),
                                                .dtype = cr_dataset_dtype(sets[0]),
                                                .class_count = cr_dataset_class_count(sets[0]),
                                                .class_names = data_class_names(sets[0]),
                                                .get = concat_get,
+                                               .picture = concat_picture,
                                                .label = concat_label,
                                                .free = concat_free,
                                                .context = concat });

@@ -352,14 +352,10 @@ static cr_sampler *sampler_make(const struct trainer *trainer)
 static cr_status loader_make(struct trainer *trainer)
 {
     const cr_train_settings *settings = &trainer->settings;
-    cr_transform_list transforms = settings->augment;
-    const cr_transform_list *own = &trainer->classifier->transforms;
-    if (transforms.count + own->count > CR_TRANSFORM_MAX)
-        return cr_error_set(CR_ERROR_ARGUMENT, "at most %d transforms can be applied",
-                            CR_TRANSFORM_MAX);
-    memcpy(transforms.items + transforms.count, own->items,
-           (size_t)own->count * sizeof own->items[0]);
-    transforms.count += own->count;
+    cr_transform_list transforms;
+    if (cr_transform_join(&settings->augment, &trainer->classifier->transforms, &transforms) !=
+        CR_OK)
+        return cr_error_status();
     trainer->sampler = sampler_make(trainer);
     if (!trainer->sampler)
         return cr_error_status();

@@ -455,13 +455,22 @@ static void texts_of_transforms_are_read_and_printed(void **state)
         assert_string_equal(text.data ? text.data : "", good[i]);
         cr_text_free(&text);
     }
+    cr_transform_list named = { 0 };
+    cr_text text = { 0 };
+    assert_int_equal(cr_transform_parse("erase:0.25:max=0.5,flip:p=0", &named), CR_OK);
+    cr_transform_print(&named, &text);
+    assert_string_equal(text.data, "erase:0.25:0.02:0.5,flip:0");
+    cr_text_free(&text);
     static const char *const bad[][2] = {
-        { "flop", "\"flop\" is not a transform; there are flip, crop" },
+        { "flop", "\"flop\" is not a transform; there are flip, vertical_flip, crop" },
         { "flip,", "ends with a comma" },
         { ",flip", "\"\" is not a transform" },
         { "flip:2", "flip needs a probability" },
-        { "flip:x", "parameter 1 is not a number" },
-        { "flip:0.1:0.2", "flip has 2 parameters; it takes 0 to 1" },
+        { "flip:x", "flip: parameter p is not a number" },
+        { "flip:0.1:0.2", "flip has too many parameters" },
+        { "flip:q=0.1", "flip has no parameter q; it has p" },
+        { "erase:p=0.1:0.2", "what has no name must come before" },
+        { "normalize:1:x", "normalize: parameter 2 is not a number" },
         { "crop:-1", "crop needs a whole number" },
         { "crop:1.5", "crop needs a whole number" },
         { "erase:0.5:0.4:0.2", "erase needs" },
@@ -469,8 +478,9 @@ static void texts_of_transforms_are_read_and_printed(void **state)
         { "normalize:0.5:0", "normalize needs" },
         { "normalize:1:2:3", "normalize needs" },
         { "normalize:1:1:1:1:1:1:1:1:1", "too many parameters" },
-        { "flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip",
-          "more than 16" },
+        { "flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,flip,"
+          "flip,flip,flip,flip,flip,flip,flip,flip",
+          "more than 24" },
     };
     for (int i = 0; i < CR_COUNT_OF(bad); i++) {
         cr_transform_list list = { 0 };

@@ -143,10 +143,12 @@ def attention(q, k, v, mask=None, *, is_causal=False, scale=0.0, dropout_p=0.0, 
     return weights @ v
 
 
-BLIND = exactly([[True, False, True, False, True], [False] * 5, [True] * 5], dtype=torch.bool,
-                grad=False)
-INFINITE = exactly([[0.0, float("-inf"), 1.0, 0.5, -2.0], [float("-inf")] * 5, [0.0] * 5],
-                   grad=False)
+SEEN = [[True, False, True, False, True], [False] * 5, [True] * 5]
+ADDED = [[0.0, float("-inf"), 1.0, 0.5, -2.0], [float("-inf")] * 5, [0.0] * 5]
+BLIND = exactly(SEEN, dtype=torch.bool, grad=False)
+INFINITE = exactly(ADDED, grad=False)
+TALL_BLIND = exactly(SEEN + SEEN, dtype=torch.bool, grad=False)
+TALL_INFINITE = exactly(ADDED + ADDED, grad=False)
 
 case("scaled_dot_product_attention", attention,
      sample(real(2, 3, 4), real(2, 5, 4), real(2, 5, 6)),
@@ -166,10 +168,18 @@ case("scaled_dot_product_attention", attention,
      sample(real(1, 2, 270, 9), real(1, 2, 270, 9), real(1, 2, 270, 9), is_causal=True),
      sample(real(2, 140, 5), real(2, 300, 5), real(2, 300, 4), real(140, 300), is_causal=True),
      sample(real(40, 20, 5), real(40, 150, 5), real(40, 150, 4)),
+     # Few keys: a form of their own.
+     sample(real(2, 3, 49, 32), real(2, 3, 49, 32), real(2, 3, 49, 32), real(3, 49, 49)),
+     sample(real(2, 20, 40), real(2, 33, 40), real(2, 33, 18), is_causal=True),
+     sample(real(1, 130, 6), real(2, 128, 6), real(2, 128, 66), scale=0.4),
+     sample(real(2, 2, 6, 4), real(2, 2, 5, 4), real(2, 2, 5, 4), TALL_BLIND),
+     sample(real(2, 2, 6, 4), real(2, 2, 5, 4), real(2, 2, 5, 4), TALL_INFINITE),
      loosen=3, zero_dim=False, half_gradient=False)
 # With dropout, what was kept is read from the weights that values of the identity give.
 case("scaled_dot_product_attention", attention,
      sample(real(2, 3, 4), real(2, 5, 4), exactly(torch.eye(5).expand(2, 5, 5)), dropout_p=0.4),
+     sample(real(2, 60, 8), real(2, 60, 8), exactly(torch.eye(60).expand(2, 60, 60)),
+            dropout_p=0.3),
      sample(real(2, 140, 8), real(2, 140, 8), exactly(torch.eye(140).expand(2, 140, 140)),
             dropout_p=0.3, is_causal=True),
      loosen=3, gradgrad=False, zero_dim=False, half_gradient=False, sees_output=True)

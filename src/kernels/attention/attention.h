@@ -26,6 +26,13 @@ struct attention_operand {
     int64_t batch[ATTENTION_BATCH_DIMS];
 };
 
+/* Where the rows of a result go, side by side; `data` NULL: where the job's contiguous one is. */
+struct attention_result {
+    void *data;
+    int64_t row;
+    int64_t batch[ATTENTION_BATCH_DIMS];
+};
+
 /* B is the product of the batch sizes, L queries, S keys, E depth, Ev value_depth. Tensors that
  * are written are contiguous. */
 struct attention_job {
@@ -52,6 +59,14 @@ struct attention_job {
     void *grad_k;                  /* (B, S, E) */
     void *grad_v;                  /* (B, S, Ev) */
     void *grad_mask;               /* (B, L, S), optional */
+
+    /* ---- what attention over few keys can do besides; all of it may be left out ---- */
+    struct attention_operand positions; /* (L), int64: row i of q, k, v, the result and their
+                                         * gradients is row positions[i]; then S is L */
+    struct attention_operand bias;      /* (L, S), contiguous rows, added */
+    void *grad_bias;                    /* (H, L, S), where H is the last batch size: summed over
+                                         * the others */
+    struct attention_result to_out, to_q, to_k, to_v; /* in place of out, grad_q, grad_k, grad_v */
 };
 
 /* Blocks of four random words that a call with dropout takes. */
@@ -85,6 +100,33 @@ struct attention_room {
     void *total;        /* (block_rows): of the exponentials */
 };
 
+/* Few keys are so many at most, and so is the depth; queries of a product are few enough for
+ * backward to take all of them in one task. */
+#define ATTENTION_SHORT         128
+#define ATTENTION_SHORT_QUERIES 512
+#define ATTENTION_SHORT_STEP    (ATTENTION_SHORT + 16) /* from row to row, apart in the cache */
+#define ATTENTION_SHORT_TILES   4                      /* of queries that backward takes at once */
+
+/* Room of one thread for few keys; each part is over REAL. Rows in panels have room for whole
+ * panels, and those of a product's result are ATTENTION_SHORT_STEP apart. */
+struct attention_short_room {
+    const cr_gemm_kernels *gemm;
+    void *k_rows;      /* keys by depth */
+    void *k_turned;    /* depth by keys */
+    void *v_rows;      /* keys by value_depth; forward */
+    void *v_turned;    /* value_depth by keys; backward */
+    void *q_rows;      /* queries by depth */
+    void *grad_rows;   /* queries by value_depth; backward */
+    void *left;        /* a tile of queries by the depth, as a left operand */
+    void *left_scores; /* a tile of queries by the keys, as a left operand */
+    void *scores;      /* of a tile, or in backward of a chunk of tiles */
+    void *score_grads; /* of a chunk; backward */
+    void *tile;        /* a product of left_scores */
+    void *kept;        /* what dropout multiplies a tile's weights by; backward */
+    void *grad_k;      /* keys by depth; backward, as the next */
+    void *grad_v;      /* keys by value_depth */
+};
+
 struct attention_kernels {
     /* Queries [first, last) of product `batch`. */
     void (*forward)(const struct attention_job *job, const struct attention_room *room,
@@ -93,10 +135,26 @@ struct attention_kernels {
      * grad_k and grad_v, and what they give of grad_q, into grad_q (L, E) here. */
     void (*backward)(const struct attention_job *job, const struct attention_room *room,
                      int64_t batch, int64_t first, int64_t last, void *grad_q);
+    /* The same over few keys; backward for a whole product, whose gradient of the bias is added to
+     * grad_bias (L, S), if that is not NULL. */
+    void (*short_forward)(const struct attention_job *job, const struct attention_short_room *room,
+                          int64_t batch, int64_t first, int64_t last);
+    void (*short_backward)(const struct attention_job *job, const struct attention_short_room *room,
+                           int64_t batch, void *grad_bias);
 };
+
+const struct attention_kernels *attention_kernels_of(cr_gemm_type type);
 
 /* The first element of an operand's matrix for product `batch`. */
 int64_t attention_offset(const struct attention_job *job, const struct attention_operand *operand,
                          int64_t batch);
+int64_t attention_place(const struct attention_job *job, const struct attention_result *result,
+                        int64_t batch);
+
+/* ---- few keys (attention_short_run.c): what attention_run_forward and the others do there ---- */
+
+bool attention_is_short(const struct attention_job *job);
+size_t attention_short_workspace(const struct attention_job *job, bool is_backward);
+void attention_short_run(const struct attention_job *job, bool is_backward, void *workspace);
 
 #endif

@@ -13,37 +13,36 @@
 #define TASKS_WANTED  32        /* backward, if there are so many blocks of keys */
 
 extern const struct attention_kernels attention_kernels_portable[CR_GEMM_TYPE_COUNT];
-#ifdef CR_HAVE_AVX2
-extern const struct attention_kernels attention_kernels_avx2[CR_GEMM_TYPE_COUNT];
-#endif
 #ifdef CR_HAVE_AVX512
+extern const struct attention_kernels attention_kernels_avx2[CR_GEMM_TYPE_COUNT];
 extern const struct attention_kernels attention_kernels_avx512[CR_GEMM_TYPE_COUNT];
 #endif
 
-static const struct attention_kernels *kernels_of(cr_gemm_type type)
+const struct attention_kernels *attention_kernels_of(cr_gemm_type type)
 {
-    cr_isa isa = cr_cpu_isa();
-#ifdef CR_HAVE_AVX512
-    if (isa >= CR_ISA_AVX512)
-        return &attention_kernels_avx512[type];
-#endif
-#ifdef CR_HAVE_AVX2
-    if (isa >= CR_ISA_AVX2)
-        return &attention_kernels_avx2[type];
-#endif
-    (void)isa;
-    return &attention_kernels_portable[type];
+    return &(*CR_KERNELS_IN_USE(attention_kernels))[type];
+}
+
+static int64_t offset_of(const struct attention_job *job, const int64_t *strides, int64_t batch)
+{
+    int64_t offset = 0;
+    for (int d = job->batch_dims - 1; d >= 0; d--) {
+        offset += batch % job->batch_size[d] * strides[d];
+        batch /= job->batch_size[d];
+    }
+    return offset;
 }
 
 int64_t attention_offset(const struct attention_job *job, const struct attention_operand *operand,
                          int64_t batch)
 {
-    int64_t offset = 0;
-    for (int d = job->batch_dims - 1; d >= 0; d--) {
-        offset += batch % job->batch_size[d] * operand->batch[d];
-        batch /= job->batch_size[d];
-    }
-    return offset;
+    return offset_of(job, operand->batch, batch);
+}
+
+int64_t attention_place(const struct attention_job *job, const struct attention_result *result,
+                        int64_t batch)
+{
+    return offset_of(job, result->batch, batch);
 }
 
 uint64_t attention_random_blocks(const struct attention_job *job)
@@ -114,6 +113,8 @@ static size_t partial_bytes(const struct attention_job *job)
 size_t attention_workspace(const struct attention_job *job, bool is_backward)
 {
     size_t bytes;
+    if (attention_is_short(job))
+        return attention_short_workspace(job, is_backward);
     room_make(job, is_backward, NULL, &bytes);
     bytes = (size_t)cr_num_threads() * bytes + aligned(cr_num_threads());
     int64_t splits = is_backward ? split_count(job) : 1;
@@ -135,7 +136,7 @@ struct share {
 static struct share share_make(const struct attention_job *job, bool is_backward, void *workspace)
 {
     struct share share = { .job = job,
-                           .kernels = kernels_of(job->type),
+                           .kernels = attention_kernels_of(job->type),
                            .is_backward = is_backward,
                            .rooms = cr_num_threads(),
                            .busy = workspace };
@@ -209,6 +210,10 @@ static int64_t part_of(int64_t macs)
 
 void attention_run_forward(const struct attention_job *job, void *workspace)
 {
+    if (attention_is_short(job)) {
+        attention_short_run(job, false, workspace);
+        return;
+    }
     struct share share = share_make(job, false, workspace);
     int64_t block_rows = CR_DIV_UP(job->queries, CR_MAX(share.blocks, 1));
     cr_parallel_for(job->batch * share.blocks,
@@ -218,6 +223,10 @@ void attention_run_forward(const struct attention_job *job, void *workspace)
 
 void attention_run_backward(const struct attention_job *job, void *workspace)
 {
+    if (attention_is_short(job)) {
+        attention_short_run(job, true, workspace);
+        return;
+    }
     struct share share = share_make(job, true, workspace);
     int64_t keys = CR_MIN(job->keys, key_range(job));
     cr_parallel_for(job->batch * share.blocks,

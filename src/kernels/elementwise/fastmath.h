@@ -87,6 +87,15 @@ CR_INLINE float fast_exp(float x)
     return p * fast_power_of_2(half) * fast_power_of_2(n - half);
 }
 
+/* e^x for x <= 88, but 0 instead of what is subnormal: sums of weights do not feel the difference,
+ * and products with subnormals are slow. */
+CR_INLINE float fast_exp_normal(float x)
+{
+    int32_t n;
+    float p = fast_expm1_core(fast_reduce_exp(x < -87.0f ? -87.0f : x, &n)) + 1.0f;
+    return x < -87.0f ? 0.0f : p * fast_power_of_2(n);
+}
+
 CR_INLINE float fast_expm1(float x)
 {
     int32_t n;

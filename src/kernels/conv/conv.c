@@ -559,6 +559,10 @@ size_t cr_conv_backward_weight_workspace(const cr_conv *conv)
         return cr_winograd_weight_workspace(conv);
     if (cr_weight_gradient_suits(conv))
         return cr_weight_gradient_workspace(conv);
+    if (cr_pair_weights_suit(conv)) {
+        cr_patches patches = forward_patches(conv, NULL);
+        return cr_pair_weights_workspace(conv, &patches);
+    }
     cr_patches of_output = output_patches(conv, NULL), of_input = forward_patches(conv, NULL);
     cr_gemm g = weight_product(conv, &of_output, &of_input, NULL);
     return cr_gemm_workspace(&g);
@@ -583,6 +587,11 @@ void cr_conv_backward_weight(const cr_conv *conv, const void *input, const void 
     }
     if (cr_weight_gradient_suits(conv)) {
         cr_weight_gradient_run(conv, input, output, weight, workspace);
+        return;
+    }
+    if (cr_pair_weights_suit(conv)) {
+        cr_patches patches = forward_patches(conv, input);
+        cr_pair_weights_run(conv, &patches, output, weight, workspace);
         return;
     }
     cr_patches of_output = output_patches(conv, output), of_input = forward_patches(conv, input);

@@ -352,18 +352,55 @@ typedef struct cr_pair_tile {
     float *sums;            /* rows CR_PAIR_COLUMNS apart */
 } cr_pair_tile;
 
+/* A tile of a gradient of weights: sums over points of `rows` input channels times
+ * CR_PAIR_COLUMNS output channels. Of each image, `steps` times 32 points are added. */
+typedef struct cr_pair_sum {
+    int64_t rows, images, steps;
+    const uint16_t *left; /* (channel, point) */
+    int64_t left_plane, left_image;
+    const uint16_t *right; /* panels of B as the matrix product has them, k being points */
+    int64_t right_image;
+    float *sums;
+    int64_t sum_stride;
+    bool accumulate;
+} cr_pair_sum;
+
 typedef struct cr_pair_kernels {
     void (*tile)(const cr_pair_tile *tile);
+    void (*sum)(const cr_pair_sum *sum);
     /* Every step-th element of a row of two channels, from `first` on, as pairs, then zeros to
      * `width`. A channel that is NULL is zero. */
     void (*row)(const uint16_t *even, const uint16_t *odd, int64_t count, int64_t step,
                 int64_t first, int64_t width, uint32_t *to);
 } cr_pair_kernels;
 
+/* Those in use; NULL where the processor has no instructions for pairs. */
+const cr_pair_kernels *cr_pair_kernels_in_use(void);
 extern const cr_pair_kernels cr_pair_kernels_avx512_bf16;
 extern const cr_pair_kernels cr_pair_kernels_amx_bf16;
 void cr_pair_row(const uint16_t *even, const uint16_t *odd, int64_t count, int64_t step,
                  int64_t first, int64_t width, uint32_t *to);
+
+#define CR_PAIR_TAPS 64 /* at most */
+
+/* Taps by what they read of the source: which remainder of the step, and how many steps off. */
+typedef struct cr_pair_taps {
+    int64_t count;
+    int64_t remainder[CR_PAIR_TAPS], row[CR_PAIR_TAPS], column[CR_PAIR_TAPS];
+} cr_pair_taps;
+
+/* How rows of the source are copied: elements of one remainder of the step, then zeros to `width`;
+ * before the first of them `lead` zeros. Sizes are height, width. */
+typedef struct cr_pair_geometry {
+    int64_t in_size[2], step[2];
+    int64_t low[2], high[2]; /* of the offsets of all taps */
+    int64_t width, lead;
+} cr_pair_geometry;
+
+cr_pair_geometry cr_pair_geometry_of(const int64_t in_size[2], const cr_patches *patches);
+void cr_pair_place_taps(cr_pair_geometry *g, const cr_patches *patches, cr_pair_taps *taps);
+/* After the taps of all phases, whose grids are at most so wide. */
+void cr_pair_set_width(cr_pair_geometry *g, int64_t grid);
 
 /* As points.c has them, for bfloat16 where the processor multiplies pairs. */
 bool cr_pair_images_suit(const cr_conv *conv, bool backward);
@@ -376,6 +413,12 @@ size_t cr_pair_images_workspace(const cr_conv *conv, bool backward, const cr_poi
 void cr_pair_images_run(const cr_conv *conv, bool backward, const cr_points_phase *phases,
                         int count, const void *prepared, const cr_epilogue *epilogue, void *output,
                         void *workspace);
+
+/* The gradient of the weights in the same way (pair_weights.c). */
+bool cr_pair_weights_suit(const cr_conv *conv);
+size_t cr_pair_weights_workspace(const cr_conv *conv, const cr_patches *input);
+void cr_pair_weights_run(const cr_conv *conv, const cr_patches *input, const void *output,
+                         void *weight, void *workspace);
 
 extern const cr_conv_kernels cr_conv_kernels_portable[CR_GEMM_TYPE_COUNT];
 extern const cr_conv_kernels cr_conv_kernels_avx2[CR_GEMM_TYPE_COUNT];

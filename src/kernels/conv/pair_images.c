@@ -11,30 +11,22 @@
 
 #include <string.h>
 
-#define UNIT         64 /* bytes; pieces of the workspace begin at a multiple */
-#define TAPS_MOST    64
+#define UNIT         64                    /* bytes; pieces of the workspace begin at a multiple */
 #define K_LEAST      16                    /* channels; blocks of fewer are mostly zeros */
 #define SLACK        (2 * CR_PAIR_COLUMNS) /* elements that are read beyond the last row */
 #define PLANE_UNIT   16                    /* elements; planes are an odd number of these apart */
 #define TASKS_WANTED 8
 #define STREAMED     (512 << 10) /* bytes of weights that are not read again for each point */
 
-/* The taps of a phase, by what they read: the remainders of the step, and how many steps off. */
-typedef struct taps {
-    int64_t count;
-    int64_t remainder[TAPS_MOST], row[TAPS_MOST], column[TAPS_MOST];
-} taps;
-
 typedef struct plan {
     const cr_gemm_kernels *kernels;
     const cr_pair_kernels *pairs;
     int phase_count;
     cr_points_phase phases[CR_POINTS_PHASES];
-    taps taps[CR_POINTS_PHASES];
+    cr_pair_taps taps[CR_POINTS_PHASES];
+    cr_pair_geometry geometry;
     int64_t batch, channels, out_channels, blocks;
-    int64_t in_size[2], step[2], out_size[2], stride[2], lines_all;
-    int64_t low[2], high[2]; /* of the offsets of all taps */
-    int64_t width, lead;     /* of the rows of a plane; zeros before the first of them */
+    int64_t out_size[2], stride[2], lines_all;
     int64_t images, lines, image_chunks, group_images, channel_chunks, chunk_panels, chunks;
     int64_t panel_rows, panels;
     int64_t weights; /* elements */
@@ -42,8 +34,7 @@ typedef struct plan {
     size_t slot; /* bytes */
 } plan;
 
-/* NULL where the processor has no instructions for pairs. */
-static const cr_pair_kernels *kernels_in_use(void)
+const cr_pair_kernels *cr_pair_kernels_in_use(void)
 {
 #ifdef CR_HAVE_AMX_BF16
     if (cr_gemm_kernels_of(CR_GEMM_BF16) == &cr_gemm_tiles_amx_bf16)
@@ -66,58 +57,63 @@ static int64_t taps_of(const cr_points_phase *f)
     return f->patches.taps[1] * f->patches.taps[2];
 }
 
-static void place_taps(plan *p, int phase)
+cr_pair_geometry cr_pair_geometry_of(const int64_t in_size[2], const cr_patches *patches)
 {
-    const cr_patches *patches = &p->phases[phase].patches;
-    taps *all = &p->taps[phase];
+    return (cr_pair_geometry){ .in_size = { in_size[0], in_size[1] },
+                               .step = { patches->step[1], patches->step[2] },
+                               .low = { INT64_MAX, INT64_MAX },
+                               .high = { INT64_MIN, INT64_MIN } };
+}
+
+void cr_pair_place_taps(cr_pair_geometry *g, const cr_patches *patches, cr_pair_taps *taps)
+{
+    taps->count = 0;
     for (int64_t y = 0; y < patches->taps[1]; y++)
         for (int64_t x = 0; x < patches->taps[2]; x++) {
             int64_t at[2] = { patches->origin[1] + y * patches->tap_step[1],
                               patches->origin[2] + x * patches->tap_step[2] };
             int64_t off[2], rest[2];
             for (int d = 0; d < 2; d++) {
-                off[d] = floor_div(at[d], p->step[d]);
-                rest[d] = at[d] - off[d] * p->step[d];
-                p->low[d] = CR_MIN(p->low[d], off[d]);
-                p->high[d] = CR_MAX(p->high[d], off[d]);
+                off[d] = floor_div(at[d], g->step[d]);
+                rest[d] = at[d] - off[d] * g->step[d];
+                g->low[d] = CR_MIN(g->low[d], off[d]);
+                g->high[d] = CR_MAX(g->high[d], off[d]);
             }
-            all->remainder[all->count] = rest[0] * p->step[1] + rest[1];
-            all->row[all->count] = off[0];
-            all->column[all->count++] = off[1];
+            taps->remainder[taps->count] = rest[0] * g->step[1] + rest[1];
+            taps->row[taps->count] = off[0];
+            taps->column[taps->count++] = off[1];
         }
+}
+
+void cr_pair_set_width(cr_pair_geometry *g, int64_t grid)
+{
+    int64_t elements = CR_DIV_UP(g->in_size[1], g->step[1]);
+    g->lead = CR_MAX(-g->low[1], 0);
+    int64_t after = CR_MAX(grid - 1 + g->high[1] - (elements - 1), 0);
+    g->width = CR_MAX(elements + CR_MAX(g->lead, after), grid);
 }
 
 /* Rows of a plane that lines [first, last) of the result read. */
 static int64_t rows_of(const plan *p, int64_t lines)
 {
-    return lines + p->high[0] - p->low[0];
+    return lines + p->geometry.high[0] - p->geometry.low[0];
 }
 
 /* From one pair of channels to the next, for so many images of so many lines. */
 static int64_t plane_of(const plan *p, int64_t images, int64_t lines)
 {
-    int64_t elements = p->lead + images * rows_of(p, lines) * p->width + SLACK;
+    int64_t elements = p->geometry.lead + images * rows_of(p, lines) * p->geometry.width + SLACK;
     return CR_ROUND_UP(elements, 2 * PLANE_UNIT) + PLANE_UNIT;
 }
 
 static int64_t planes_of(const plan *p)
 {
-    return p->step[0] * p->step[1] * p->blocks * (CR_PAIR_BLOCK / 2);
+    return p->geometry.step[0] * p->geometry.step[1] * p->blocks * (CR_PAIR_BLOCK / 2);
 }
 
 static int64_t copy_bytes(const plan *p, int64_t images, int64_t lines)
 {
     return planes_of(p) * plane_of(p, images, lines) * (int64_t)sizeof(uint32_t);
-}
-
-static void plan_width(plan *p)
-{
-    int64_t grid = 0, elements = CR_DIV_UP(p->in_size[1], p->step[1]);
-    for (int f = 0; f < p->phase_count; f++)
-        grid = CR_MAX(grid, p->phases[f].patches.grid[2]);
-    p->lead = CR_MAX(-p->low[1], 0);
-    int64_t after = CR_MAX(grid - 1 + p->high[1] - (elements - 1), 0);
-    p->width = CR_MAX(elements + CR_MAX(p->lead, after), grid);
 }
 
 static void plan_chunks(plan *p)
@@ -145,20 +141,18 @@ static void plan_chunks(plan *p)
 static plan make_plan(const cr_conv *c, bool backward, const cr_points_phase *phases, int count)
 {
     plan p = { .kernels = cr_gemm_kernels_of(CR_GEMM_BF16),
-               .pairs = kernels_in_use(),
+               .pairs = cr_pair_kernels_in_use(),
                .phase_count = count,
                .batch = c->batch,
                .channels = backward ? c->out_channels : c->in_channels,
-               .out_channels = backward ? c->in_channels : c->out_channels,
-               .low = { INT64_MAX, INT64_MAX },
-               .high = { INT64_MIN, INT64_MIN } };
+               .out_channels = backward ? c->in_channels : c->out_channels };
     p.blocks = CR_DIV_UP(p.channels, CR_PAIR_BLOCK);
     for (int d = 0; d < 2; d++) {
-        p.in_size[d] = backward ? c->output[1 + d] : c->input[1 + d];
         p.out_size[d] = backward ? c->input[1 + d] : c->output[1 + d];
         p.stride[d] = backward ? c->stride[1 + d] : 1;
-        p.step[d] = phases[0].patches.step[1 + d];
     }
+    p.geometry = cr_pair_geometry_of(backward ? c->output + 1 : c->input + 1, &phases[0].patches);
+    int64_t grid = 0;
     p.lines_all = CR_DIV_UP(p.out_size[0], p.stride[0]);
     p.panel_rows =
         CR_DIV_UP(p.out_channels, CR_DIV_UP(p.out_channels, (int64_t)p.kernels->tile_rows));
@@ -169,9 +163,10 @@ static plan make_plan(const cr_conv *c, bool backward, const cr_points_phase *ph
         p.phases[f].k = taps_of(&phases[f]) * p.blocks * CR_PAIR_BLOCK;
         p.phases[f].packed = p.weights;
         p.weights += p.phases[f].k * p.panels * p.panel_rows;
-        place_taps(&p, f);
+        cr_pair_place_taps(&p.geometry, &phases[f].patches, &p.taps[f]);
+        grid = CR_MAX(grid, phases[f].patches.grid[2]);
     }
-    plan_width(&p);
+    cr_pair_set_width(&p.geometry, grid);
     plan_chunks(&p);
     p.slots = cr_slots_wanted();
     p.slot = (size_t)CR_ROUND_UP(copy_bytes(&p, p.images, p.lines), UNIT);
@@ -187,10 +182,11 @@ bool cr_pair_images_suit(const cr_conv *c, bool backward)
             apart = c->stride[1] * c->stride[2];
     int64_t reach = CR_MAX(c->padding[1], c->padding[2]) +
                     CR_MAX(c->kernel[1] * c->dilation[1], c->kernel[2] * c->dilation[2]);
-    return plain && kernels_in_use() && phases <= CR_POINTS_PHASES && apart <= CR_POINTS_PHASES &&
-           channels >= K_LEAST && c->kernel[1] * c->kernel[2] <= TAPS_MOST &&
-           reach <= CR_PAIR_COLUMNS && c->batch > 0 && c->in_channels > 0 && c->out_channels > 0 &&
-           c->output[1] > 0 && c->output[2] > 0 && c->input[1] > 0 && c->input[2] > 0;
+    return plain && cr_pair_kernels_in_use() && phases <= CR_POINTS_PHASES &&
+           apart <= CR_POINTS_PHASES && channels >= K_LEAST &&
+           c->kernel[1] * c->kernel[2] <= CR_PAIR_TAPS && reach <= CR_PAIR_COLUMNS &&
+           c->batch > 0 && c->in_channels > 0 && c->out_channels > 0 && c->output[1] > 0 &&
+           c->output[2] > 0 && c->input[1] > 0 && c->input[2] > 0;
 }
 
 /* ---- the weights ---- */
@@ -211,21 +207,19 @@ static void pack_block(const cr_weight_taps *w, const cr_gemm_kernels *kernels, 
                            channel * w->channel_stride +
                            (w->first[1] + y * w->step[1]) * w->tap_stride[1] +
                            (w->first[2] + x * w->step[2]) * w->tap_stride[2];
-    int64_t used = CR_ROUND_UP(channels, 2);
-    if (w->channel_stride <= w->row_stride)
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t k = 0; k < channels; k++)
-                block[k * CR_PAIR_BLOCK + i] = from[i * w->row_stride + k * w->channel_stride];
-    else
+    int64_t used = CR_ROUND_UP(channels, 2), stride = w->row_stride, k_stride = w->channel_stride;
+    if (stride != 1 && k_stride != 1) {
         for (int64_t k = 0; k < channels; k++)
             for (int64_t i = 0; i < rows; i++)
-                block[k * CR_PAIR_BLOCK + i] = from[i * w->row_stride + k * w->channel_stride];
-    if (kernels->pack_rows) {
-        kernels->pack_rows(block, 1, CR_PAIR_BLOCK, rows, width, channels, to);
-        return;
+                block[k * CR_PAIR_BLOCK + i] = from[i * stride + k * k_stride];
+        from = block;
+        stride = 1;
+        k_stride = CR_PAIR_BLOCK;
     }
-    kernels->pack(block, 1, CR_PAIR_BLOCK, rows, width, channels, to);
-    memset(to + used * width, 0, (size_t)((CR_PAIR_BLOCK - used) * width) * sizeof(uint16_t));
+    (kernels->pack_rows ? kernels->pack_rows : kernels->pack)(from, stride, k_stride, rows, width,
+                                                              channels, to);
+    if (!kernels->pack_rows)
+        memset(to + used * width, 0, (size_t)((CR_PAIR_BLOCK - used) * width) * sizeof(uint16_t));
 }
 
 /* Packs panels [begin, end), counted through the phases. */
@@ -297,26 +291,27 @@ static void copy_plane(const plan *p, const chunk *c, int64_t channel, int64_t y
                        int64_t x_rest, uint32_t *to)
 {
     const cr_patches *source = &p->phases[0].patches;
-    memset(to, 0, (size_t)p->lead * sizeof(uint32_t));
-    to += p->lead;
+    memset(to, 0, (size_t)p->geometry.lead * sizeof(uint32_t));
+    to += p->geometry.lead;
     for (int64_t image = c->image; image < c->image + c->images; image++)
-        for (int64_t row = 0; row < c->rows; row++, to += p->width) {
-            int64_t y = (c->first + p->low[0] + row) * p->step[0] + y_rest;
+        for (int64_t row = 0; row < c->rows; row++, to += p->geometry.width) {
+            int64_t y = (c->first + p->geometry.low[0] + row) * p->geometry.step[0] + y_rest;
             const uint16_t *even = NULL, *odd = NULL;
-            if (y >= 0 && y < p->in_size[0] && channel < p->channels)
+            if (y >= 0 && y < p->geometry.in_size[0] && channel < p->channels)
                 even = (const uint16_t *)source->source + image * source->batch_stride +
-                       channel * source->channel_stride + y * p->in_size[1];
+                       channel * source->channel_stride + y * p->geometry.in_size[1];
             if (even && channel + 1 < p->channels)
                 odd = even + source->channel_stride;
-            p->pairs->row(even, odd, p->in_size[1], p->step[1], x_rest, p->width, to);
+            p->pairs->row(even, odd, p->geometry.in_size[1], p->geometry.step[1], x_rest,
+                          p->geometry.width, to);
         }
 }
 
 static void copy_source(const plan *p, const chunk *c)
 {
     uint32_t *to = c->copy;
-    for (int64_t y = 0; y < p->step[0]; y++)
-        for (int64_t x = 0; x < p->step[1]; x++)
+    for (int64_t y = 0; y < p->geometry.step[0]; y++)
+        for (int64_t x = 0; x < p->geometry.step[1]; x++)
             for (int64_t pair = 0; pair < p->blocks * (CR_PAIR_BLOCK / 2); pair++, to += c->plane)
                 copy_plane(p, c, 2 * pair, y, x, to);
 }
@@ -327,7 +322,7 @@ typedef struct pass {
     const chunk *chunk;
     int phase;
     int64_t start[2], grid_width, last; /* of the phase; its last line in the chunk */
-    int64_t tap[TAPS_MOST];
+    int64_t tap[CR_PAIR_TAPS];
 } pass;
 
 static const void *moved(const void *from, int64_t elements)
@@ -342,10 +337,10 @@ static void finish_tile(const pass *s, int64_t image, int64_t panel, int64_t poi
     const run *r = s->run;
     const plan *p = &r->plan;
     int64_t row = panel * p->panel_rows, plane = p->out_size[0] * p->out_size[1];
-    bool whole = p->width == p->out_size[1] && p->stride[0] * p->stride[1] == 1;
+    bool whole = p->geometry.width == p->out_size[1] && p->stride[0] * p->stride[1] == 1;
     for (int64_t done = 0, count; done < columns; done += count) {
-        int64_t line = (point + done) / p->width, x = (point + done) % p->width;
-        count = whole ? columns : CR_MIN(columns - done, p->width - x);
+        int64_t line = (point + done) / p->geometry.width, x = (point + done) % p->geometry.width;
+        count = whole ? columns : CR_MIN(columns - done, p->geometry.width - x);
         if (x >= s->grid_width)
             continue;
         int64_t y = (s->chunk->first + line) * p->stride[0] + s->start[0];
@@ -373,13 +368,14 @@ static void run_tile(const pass *s, int64_t image, int64_t panel, int64_t point)
     const cr_points_phase *f = &p->phases[s->phase];
     CR_ALIGNED(UNIT) float sums[CR_PAIR_COLUMNS * CR_PAIR_COLUMNS];
     int64_t row = panel * p->panel_rows, rows = CR_MIN(p->out_channels - row, p->panel_rows);
-    int64_t points = (s->last - c->first - 1) * p->width + s->grid_width;
+    int64_t points = (s->last - c->first - 1) * p->geometry.width + s->grid_width;
     cr_pair_tile t = { .rows = rows,
                        .columns = CR_MIN(points - point, CR_PAIR_COLUMNS),
                        .blocks = p->blocks,
                        .taps = p->taps[s->phase].count,
                        .weight = s->run->packed + f->packed + row * f->k,
-                       .image = c->copy + p->lead + image * c->rows * p->width + point,
+                       .image =
+                           c->copy + p->geometry.lead + image * c->rows * p->geometry.width + point,
                        .plane = c->plane,
                        .tap = s->tap,
                        .sums = sums };
@@ -393,7 +389,7 @@ static void run_image(const pass *s, int64_t image)
 {
     const plan *p = &s->run->plan;
     const chunk *c = s->chunk;
-    int64_t points = (s->last - c->first - 1) * p->width + s->grid_width;
+    int64_t points = (s->last - c->first - 1) * p->geometry.width + s->grid_width;
     for (int64_t point = 0; point < points; point += CR_PAIR_COLUMNS)
         for (int64_t panel = c->panel; panel < c->last_panel; panel++)
             run_tile(s, image, panel, point);
@@ -402,7 +398,7 @@ static void run_image(const pass *s, int64_t image)
 static void run_phase(const run *r, const chunk *c, int phase)
 {
     const plan *p = &r->plan;
-    const taps *all = &p->taps[phase];
+    const cr_pair_taps *all = &p->taps[phase];
     const cr_patches *patches = &p->phases[phase].patches;
     pass s = { .run = r,
                .chunk = c,
@@ -414,8 +410,8 @@ static void run_phase(const run *r, const chunk *c, int phase)
         return;
     int64_t planes = p->blocks * (CR_PAIR_BLOCK / 2) * c->plane;
     for (int64_t i = 0; i < all->count; i++)
-        s.tap[i] =
-            all->remainder[i] * planes + (all->row[i] - p->low[0]) * p->width + all->column[i];
+        s.tap[i] = all->remainder[i] * planes +
+                   (all->row[i] - p->geometry.low[0]) * p->geometry.width + all->column[i];
     bool streamed = (c->last_panel - c->panel) * p->panel_rows * p->phases[phase].k *
                         (int64_t)sizeof(uint16_t) >
                     STREAMED;
@@ -424,7 +420,7 @@ static void run_phase(const run *r, const chunk *c, int phase)
             run_image(&s, image);
         return;
     }
-    int64_t points = (s.last - c->first - 1) * p->width + s.grid_width;
+    int64_t points = (s.last - c->first - 1) * p->geometry.width + s.grid_width;
     for (int64_t panel = c->panel; panel < c->last_panel; panel++)
         for (int64_t image = 0; image < c->images; image++)
             for (int64_t point = 0; point < points; point += CR_PAIR_COLUMNS)

@@ -56,4 +56,61 @@ static void pair_tile(const cr_pair_tile *t)
         multiply(false, false, t);
 }
 
-const cr_pair_kernels cr_pair_kernels_amx_bf16 = { .tile = pair_tile, .row = cr_pair_row };
+/* ---- the gradient of weights: rows are input channels, where they lie ---- */
+
+CR_INLINE void sum_points(bool tall, const cr_pair_sum *s)
+{
+    int64_t plane = s->left_plane * (int64_t)sizeof(uint16_t), row = CR_PAIR_COLUMNS * 4;
+    int64_t stride = s->sum_stride * (int64_t)sizeof(float);
+    if (s->accumulate) {
+        _tile_loadd(0, s->sums, stride);
+        _tile_loadd(1, s->sums + SIDE, stride);
+        if (tall) {
+            _tile_loadd(2, s->sums + SIDE * s->sum_stride, stride);
+            _tile_loadd(3, s->sums + SIDE * s->sum_stride + SIDE, stride);
+        }
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int64_t image = 0; image < s->images; image++) {
+        const uint16_t *a = s->left + image * s->left_image;
+        const uint16_t *b = s->right + image * s->right_image;
+        for (int64_t step = 0; step < s->steps; step++) {
+            _tile_loadd(6, b, row);
+            _tile_loadd(4, a, plane);
+            _tile_dpbf16ps(0, 4, 6);
+            _tile_loadd(7, b + SIDE * 2, row);
+            _tile_dpbf16ps(1, 4, 7);
+            if (tall) {
+                _tile_loadd(5, a + SIDE * s->left_plane, plane);
+                _tile_dpbf16ps(2, 5, 6);
+                _tile_dpbf16ps(3, 5, 7);
+            }
+            a += SIDE * 2;
+            b += SIDE * 2 * CR_PAIR_COLUMNS;
+        }
+    }
+    _tile_stored(0, s->sums, stride);
+    _tile_stored(1, s->sums + SIDE, stride);
+    if (tall) {
+        _tile_stored(2, s->sums + SIDE * s->sum_stride, stride);
+        _tile_stored(3, s->sums + SIDE * s->sum_stride + SIDE, stride);
+    }
+}
+
+static void pair_sum(const cr_pair_sum *s)
+{
+    if (s->rows > SIDE)
+        sum_points(true, s);
+    else
+        sum_points(false, s);
+}
+
+const cr_pair_kernels cr_pair_kernels_amx_bf16 = {
+    .tile = pair_tile,
+    .sum = pair_sum,
+    .row = cr_pair_row,
+};

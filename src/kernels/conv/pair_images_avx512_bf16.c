@@ -1,6 +1,7 @@
 /* Convolution by pairs of channels: the tile by AVX512-BF16, and the rows of pairs that it and that
  * of AMX read. */
 #include <immintrin.h>
+#include <string.h>
 
 #include "kernels/conv/conv.h"
 
@@ -74,6 +75,68 @@ static void pair_tile(const cr_pair_tile *t)
     tiles[t->rows - 1](t);
 }
 
+/* ---- the tile of a gradient of weights ---- */
+
+CR_INLINE void sum_points(int rows, const cr_pair_sum *s)
+{
+    __m512 sum[ROWS][2];
+#pragma GCC unroll 14
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++)
+            sum[i][j] = s->accumulate ? _mm512_loadu_ps(s->sums + i * s->sum_stride + j * LANES)
+                                      : _mm512_setzero_ps();
+    for (int64_t image = 0; image < s->images; image++) {
+        const uint16_t *a = s->left + image * s->left_image;
+        const uint16_t *b = s->right + image * s->right_image;
+        for (int64_t p = 0; p < s->steps * LANES; p++, a += 2, b += 2 * CR_PAIR_COLUMNS) {
+            __m512bh right[2] = { (__m512bh)_mm512_loadu_si512(b),
+                                  (__m512bh)_mm512_loadu_si512(b + 2 * LANES) };
+#pragma GCC unroll 14
+            for (int i = 0; i < rows; i++) {
+                int32_t pair;
+                memcpy(&pair, a + i * s->left_plane, sizeof(pair));
+                __m512bh left = (__m512bh)_mm512_set1_epi32(pair);
+                sum[i][0] = _mm512_dpbf16_ps(sum[i][0], left, right[0]);
+                sum[i][1] = _mm512_dpbf16_ps(sum[i][1], left, right[1]);
+            }
+        }
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++)
+            _mm512_storeu_ps(s->sums + i * s->sum_stride + j * LANES, sum[i][j]);
+}
+
+#define SUM_OF(rows)                                                                               \
+    static void sum##rows(const cr_pair_sum *s)                                                    \
+    {                                                                                              \
+        sum_points(rows, s);                                                                       \
+    }
+SUM_OF(1)
+SUM_OF(2)
+SUM_OF(3)
+SUM_OF(4)
+SUM_OF(5)
+SUM_OF(6)
+SUM_OF(7)
+SUM_OF(8)
+SUM_OF(9)
+SUM_OF(10)
+SUM_OF(11)
+SUM_OF(12)
+SUM_OF(13)
+SUM_OF(14)
+
+static void pair_sum(const cr_pair_sum *s)
+{
+    static void (*const sums[])(const cr_pair_sum *) = {
+        sum1, sum2, sum3, sum4, sum5, sum6, sum7, sum8, sum9, sum10, sum11, sum12, sum13, sum14,
+    };
+    sums[s->rows - 1](s);
+}
+
 /* ---- rows of pairs ---- */
 
 CR_INLINE __mmask32 first_elements(int64_t count)
@@ -130,4 +193,8 @@ void cr_pair_row(const uint16_t *even, const uint16_t *odd, int64_t count, int64
         to[i] = 0;
 }
 
-const cr_pair_kernels cr_pair_kernels_avx512_bf16 = { .tile = pair_tile, .row = cr_pair_row };
+const cr_pair_kernels cr_pair_kernels_avx512_bf16 = {
+    .tile = pair_tile,
+    .sum = pair_sum,
+    .row = cr_pair_row,
+};

@@ -26,12 +26,32 @@ cr_status data_transforms_fit(const cr_transform_list *list, bool pictures, int6
 /* The kind of transform of a name; NULL if there is none. */
 const cr_transform_type *data_transform_find(const char *name);
 
+/* How pixels between pixels are found; the order of the words of DATA_INTERPOLATIONS. */
+enum data_interpolation {
+    DATA_NEAREST,
+    DATA_BILINEAR,
+    DATA_BICUBIC,
+    DATA_BOX,
+    DATA_HAMMING,
+    DATA_LANCZOS
+};
+#define DATA_INTERPOLATIONS "nearest bilinear bicubic box hamming lanczos"
+
+/* Exchanges two pictures. */
+void data_image_swap(cr_image *a, cr_image *b);
+
+/* Resizes a picture as Pillow does; `spare` is changed, too. */
+cr_status data_resize(cr_image *image, cr_image *spare, int64_t height, int64_t width,
+                      enum data_interpolation interpolation);
+
 /* The kinds of transforms, in the files that hold them; transform_types.c lists them. */
-extern const cr_transform_type data_flip, data_vertical_flip, data_crop, data_shift, data_erase,
+extern const cr_transform_type data_resize_type, data_center_crop, data_random_crop,
+    data_random_resized_crop, data_flip, data_vertical_flip, data_crop, data_shift, data_erase,
     data_cutout, data_normalize;
 
 /* Checks that many kinds of transforms share; see cr_transform_type. */
 const char *data_check_probability(const cr_transform *transform, int64_t channels);
+const char *data_check_size(const cr_transform *transform, int64_t channels);
 
 /* Channels of a planar picture, interleaved into one that has its size already. */
 void data_planes_to_pixels(const uint8_t *planes, cr_image *image);

@@ -462,7 +462,7 @@ static void texts_of_transforms_are_read_and_printed(void **state)
     assert_string_equal(text.data, "erase:0.25:0.02:0.5,flip:0");
     cr_text_free(&text);
     static const char *const bad[][2] = {
-        { "flop", "\"flop\" is not a transform; there are flip, vertical_flip, crop" },
+        { "flop", "\"flop\" is not a transform; there are resize, center_crop" },
         { "flip,", "ends with a comma" },
         { ",flip", "\"\" is not a transform" },
         { "flip:2", "flip needs a probability" },

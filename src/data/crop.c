@@ -1,0 +1,222 @@
+/* Cutting pictures out, and padding them: torchvision's CenterCrop, RandomCrop, RandomResizedCrop
+ * and Pad. */
+#include <math.h>
+#include <string.h>
+
+#include "data/data.h"
+
+/* Python's round: to the nearest, halves to the even. */
+static int64_t round_half_even(double value)
+{
+    return (int64_t)nearbyint(value);
+}
+
+/* Cuts out a box that may hang over the edges, where it becomes `fill`. */
+static cr_status cut(cr_image *image, cr_image *spare, int64_t top, int64_t left, int64_t height,
+                     int64_t width, uint8_t fill)
+{
+    size_t channels = (size_t)image->channels;
+    if (cr_image_resize_room(spare, height, width, image->channels) != CR_OK)
+        return cr_error_status();
+    int64_t first = CR_MIN(CR_MAX(-left, 0), width); /* of the columns that the picture has */
+    int64_t last = CR_MAX(CR_MIN(image->width - left, width), first);
+    size_t row = (size_t)width * channels;
+    for (int64_t y = 0; y < height; y++) {
+        uint8_t *out = spare->pixels + (size_t)y * row;
+        int64_t from = y + top;
+        if (from < 0 || from >= image->height) {
+            memset(out, fill, row);
+            continue;
+        }
+        memset(out, fill, (size_t)first * channels);
+        memcpy(out + (size_t)first * channels,
+               image->pixels + (size_t)(from * image->width + left + first) * channels,
+               (size_t)(last - first) * channels);
+        memset(out + (size_t)last * channels, fill, (size_t)(width - last) * channels);
+    }
+    data_image_swap(image, spare);
+    return CR_OK;
+}
+
+/* SIZE, or HEIGHT:WIDTH. */
+static int64_t wanted_height(const cr_transform *transform)
+{
+    return (int64_t)transform->parameters[0];
+}
+
+static int64_t wanted_width(const cr_transform *transform)
+{
+    return (int64_t)transform->parameters[transform->parameters[1] > 0];
+}
+
+static void crop_shape(const cr_transform *transform, cr_shape *shape)
+{
+    shape->dim[1] = wanted_height(transform);
+    shape->dim[2] = wanted_width(transform);
+}
+
+/* ---- center_crop ---- */
+
+/* Where the middle `wanted` of `size` begin; before 0 if there are fewer. */
+static int64_t middle(int64_t size, int64_t wanted)
+{
+    if (wanted > size)
+        return -((wanted - size) / 2);
+    return round_half_even((double)(size - wanted) / 2);
+}
+
+static cr_status center_crop(const cr_transform *transform, cr_image *image, cr_image *spare,
+                             cr_generator *generator)
+{
+    (void)generator;
+    int64_t height = wanted_height(transform);
+    int64_t width = wanted_width(transform);
+    return cut(image, spare, middle(image->height, height), middle(image->width, width), height,
+               width, 0);
+}
+
+const cr_transform_type data_center_crop = {
+    .name = "center_crop",
+    .about = "the middle SIZE × SIZE pixels, or HEIGHT:WIDTH, cut out; zeros around smaller ones",
+    .least = 1,
+    .most = 2,
+    .parameters = { { "size", 0, NULL }, { "width", 0, NULL } },
+    .check = data_check_size,
+    .shape = crop_shape,
+    .picture = center_crop,
+};
+
+/* ---- random_crop ---- */
+
+/* A whole number in 0 … most. */
+static int64_t draw(cr_generator *generator, int64_t most)
+{
+    return (int64_t)cr_random_below(generator, (uint64_t)most + 1);
+}
+
+static const char *check_random_crop(const cr_transform *transform, int64_t channels)
+{
+    double padding = transform->parameters[2];
+    double fill = transform->parameters[3];
+    if (!(padding >= 0 && padding <= CR_IMAGE_MAX_SIDE) || padding != floor(padding))
+        return "a padding of 0 to 65536 whole pixels";
+    if (!(fill >= 0 && fill <= 255) || fill != floor(fill))
+        return "a fill of 0 to 255";
+    return data_check_size(transform, channels);
+}
+
+static cr_status random_crop(const cr_transform *transform, cr_image *image, cr_image *spare,
+                             cr_generator *generator)
+{
+    int64_t height = wanted_height(transform);
+    int64_t width = wanted_width(transform);
+    int64_t padding = (int64_t)transform->parameters[2];
+    int64_t down = image->height + 2 * padding - height;
+    int64_t right = image->width + 2 * padding - width;
+    if (down < 0 || right < 0)
+        return cr_error_set(CR_ERROR_SHAPE, "a picture of %lld × %lld is smaller than %lld × %lld",
+                            (long long)(image->width + 2 * padding),
+                            (long long)(image->height + 2 * padding), (long long)width,
+                            (long long)height);
+    int64_t top = draw(generator, down) - padding;
+    int64_t left = draw(generator, right) - padding;
+    return cut(image, spare, top, left, height, width, (uint8_t)transform->parameters[3]);
+}
+
+const cr_transform_type data_random_crop = {
+    .name = "random_crop",
+    .about = "SIZE × SIZE pixels, or HEIGHT:WIDTH, cut out at random after PADDING on every side",
+    .least = 1,
+    .most = 4,
+    .parameters = { { "size", 0, NULL },
+                    { "width", 0, NULL },
+                    { "padding", 0, NULL },
+                    { "fill", 0, NULL } },
+    .check = check_random_crop,
+    .shape = crop_shape,
+    .picture = random_crop,
+};
+
+/* ---- random_resized_crop ---- */
+
+struct crop_box {
+    int64_t top, left, height, width;
+};
+
+static double uniform(cr_generator *generator, double low, double high)
+{
+    return low + (high - low) * cr_random_uniform(generator);
+}
+
+/* The largest box in the middle whose ratio of sides is in the range. */
+static struct crop_box fallback_box(const cr_image *image, const double *ratios)
+{
+    double ratio = (double)image->width / (double)image->height;
+    struct crop_box box = { .height = image->height, .width = image->width };
+    if (ratio < ratios[0])
+        box.height = round_half_even((double)box.width / ratios[0]);
+    else if (ratio > ratios[1])
+        box.width = round_half_even((double)box.height * ratios[1]);
+    box.top = (image->height - box.height) / 2;
+    box.left = (image->width - box.width) / 2;
+    return box;
+}
+
+/* Ten tries at a box of random area and ratio. */
+static struct crop_box draw_box(const cr_image *image, const double *areas, const double *ratios,
+                                cr_generator *generator)
+{
+    double area = (double)(image->height * image->width);
+    for (int tries = 0; tries < 10; tries++) {
+        double wanted = area * uniform(generator, areas[0], areas[1]);
+        double ratio = exp(uniform(generator, log(ratios[0]), log(ratios[1])));
+        struct crop_box box = { .height = round_half_even(sqrt(wanted / ratio)),
+                                .width = round_half_even(sqrt(wanted * ratio)) };
+        if (box.width < 1 || box.width > image->width || box.height < 1 ||
+            box.height > image->height)
+            continue;
+        box.top = draw(generator, image->height - box.height);
+        box.left = draw(generator, image->width - box.width);
+        return box;
+    }
+    return fallback_box(image, ratios);
+}
+
+static const char *check_resized_crop(const cr_transform *transform, int64_t channels)
+{
+    const double *p = transform->parameters;
+    if (!(p[2] > 0 && p[2] <= p[3] && p[3] <= 1))
+        return "areas with 0 < MIN <= MAX <= 1";
+    if (!(p[4] > 0 && p[4] <= p[5] && p[5] < 1000))
+        return "ratios with 0 < MIN <= MAX";
+    return data_check_size(transform, channels);
+}
+
+static cr_status random_resized_crop(const cr_transform *transform, cr_image *image,
+                                     cr_image *spare, cr_generator *generator)
+{
+    const double *p = transform->parameters;
+    struct crop_box box = draw_box(image, p + 2, p + 4, generator);
+    if (cut(image, spare, box.top, box.left, box.height, box.width, 0) != CR_OK)
+        return cr_error_status();
+    return data_resize(image, spare, wanted_height(transform), wanted_width(transform),
+                       (enum data_interpolation)p[6]);
+}
+
+const cr_transform_type data_random_resized_crop = {
+    .name = "random_resized_crop",
+    .about = "MIN to MAX of the area, with a ratio of sides in the range, cut out at random and "
+             "resized to SIZE × SIZE or HEIGHT:WIDTH",
+    .least = 1,
+    .most = 7,
+    .parameters = { { "size", 0, NULL },
+                    { "width", 0, NULL },
+                    { "min", 0.08, NULL },
+                    { "max", 1, NULL },
+                    { "min_ratio", 3.0 / 4, NULL },
+                    { "max_ratio", 4.0 / 3, NULL },
+                    { "interpolation", DATA_BILINEAR, DATA_INTERPOLATIONS } },
+    .check = check_resized_crop,
+    .shape = crop_shape,
+    .picture = random_resized_crop,
+};

@@ -1,0 +1,238 @@
+/* Resizing of pictures with Pillow's arithmetic: a filter that widens as the picture shrinks, in
+ * fixed point, columns before rows; and the nearest pixel.
+ *
+ * The shorter side is given, or both; sizes follow torchvision.transforms.functional.resize. */
+#include <math.h>
+#include <string.h>
+
+#include "data/data.h"
+#include "kernels/picture/picture_kernels.h"
+
+/* ---- filters ---- */
+
+static double box(double x)
+{
+    return x > -0.5 && x <= 0.5 ? 1 : 0;
+}
+
+static double triangle(double x)
+{
+    return fmax(1 - fabs(x), 0);
+}
+
+static double sinc(double x)
+{
+    return x == 0 ? 1 : sin(x * M_PI) / (x * M_PI);
+}
+
+static double hamming(double x)
+{
+    x = fabs(x);
+    if (x == 0)
+        return 1;
+    return x >= 1 ? 0 : sinc(x) * (0.54 + 0.46 * cos(x * M_PI));
+}
+
+/* Keys' cubic convolution with a = -0.5. */
+static double cubic(double x)
+{
+    const double a = -0.5;
+    x = fabs(x);
+    if (x < 1)
+        return ((a + 2) * x - (a + 3)) * x * x + 1;
+    return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+static double lanczos(double x)
+{
+    return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+}
+
+static const struct filter {
+    double (*value)(double x);
+    double support;
+} filters[] = {
+    [DATA_BOX] = { box, 0.5 },       [DATA_BILINEAR] = { triangle, 1 },
+    [DATA_HAMMING] = { hamming, 1 }, [DATA_BICUBIC] = { cubic, 2 },
+    [DATA_LANCZOS] = { lanczos, 3 },
+};
+
+static void axis_free(struct resample_axis *axis)
+{
+    cr_free(axis->first);
+    cr_free(axis->taps);
+    cr_free(axis->weights);
+}
+
+/* The taps of output o, their weights of sum 1. */
+static void find_taps(struct resample_axis *axis, const struct filter *filter, double scale,
+                      int64_t o, double *weights)
+{
+    double widening = fmax(scale, 1);
+    double support = filter->support * widening;
+    double center = ((double)o + 0.5) * scale;
+    int first = CR_MAX((int)(center - support + 0.5), 0);
+    int last = (int)CR_MIN((int64_t)(center + support + 0.5), axis->in);
+    double sum = 0;
+    axis->first[o] = first;
+    axis->taps[o] = last - first;
+    for (int t = 0; t < last - first; t++) {
+        weights[t] = filter->value((t + first - center + 0.5) * (1 / widening));
+        sum += weights[t];
+    }
+    for (int t = 0; t < last - first && sum != 0; t++)
+        weights[t] /= sum;
+}
+
+static cr_status axis_make(struct resample_axis *axis, const struct filter *filter, int64_t in,
+                           int64_t out)
+{
+    double scale = (double)in / (double)out;
+    axis->in = in;
+    axis->out = out;
+    axis->most = (int)ceil(filter->support * fmax(scale, 1)) * 2 + 1;
+    axis->first = cr_alloc_array((size_t)out, sizeof *axis->first);
+    axis->taps = cr_alloc_array((size_t)out, sizeof *axis->taps);
+    axis->weights = cr_alloc_array((size_t)out * (size_t)axis->most, sizeof *axis->weights);
+    double *weights = cr_alloc_array((size_t)axis->most, sizeof *weights);
+    bool good = axis->first && axis->taps && axis->weights && weights;
+    for (int64_t o = 0; good && o < out; o++) {
+        find_taps(axis, filter, scale, o, weights);
+        for (int t = 0; t < axis->taps[o]; t++) {
+            double fixed = weights[t] * (1 << RESAMPLE_BITS);
+            axis->weights[o * axis->most + t] = (int32_t)(fixed + (fixed < 0 ? -0.5 : 0.5));
+        }
+    }
+    cr_free(weights);
+    return good ? CR_OK : cr_error_status();
+}
+
+/* ---- pictures ---- */
+
+void data_image_swap(cr_image *a, cr_image *b)
+{
+    cr_image held = *a;
+    *a = *b;
+    *b = held;
+}
+
+static cr_status resample_width(cr_image *image, cr_image *spare, const struct filter *filter,
+                                int64_t width)
+{
+    struct resample_axis axis = { 0 };
+    uint8_t *room = NULL;
+    if (axis_make(&axis, filter, image->width, width) == CR_OK &&
+        cr_image_resize_room(spare, image->height, width, image->channels) == CR_OK)
+        room = cr_alloc(resample_room(&axis, image->channels));
+    if (room) {
+        resample_columns(&axis, image->pixels, spare->pixels, image->height, image->channels, room);
+        data_image_swap(image, spare);
+    }
+    cr_free(room);
+    axis_free(&axis);
+    return cr_error_status();
+}
+
+static cr_status resample_height(cr_image *image, cr_image *spare, const struct filter *filter,
+                                 int64_t height)
+{
+    struct resample_axis axis = { 0 };
+    if (axis_make(&axis, filter, image->height, height) == CR_OK &&
+        cr_image_resize_room(spare, height, image->width, image->channels) == CR_OK) {
+        resample_rows(&axis, image->pixels, spare->pixels, image->width, image->channels);
+        data_image_swap(image, spare);
+    }
+    axis_free(&axis);
+    return cr_error_status();
+}
+
+static cr_status take_nearest(cr_image *image, cr_image *spare, int64_t height, int64_t width)
+{
+    int channels = image->channels;
+    if (cr_image_resize_room(spare, height, width, channels) != CR_OK)
+        return cr_error_status();
+    double down = (double)image->height / (double)height;
+    double right = (double)image->width / (double)width;
+    uint8_t *out = spare->pixels;
+    double y = down * 0.5;
+    for (int64_t row = 0; row < height; row++, y += down) {
+        const uint8_t *line = image->pixels + (int64_t)y * image->width * channels;
+        double x = right * 0.5;
+        for (int64_t column = 0; column < width; column++, x += right, out += channels)
+            memcpy(out, line + (int64_t)x * channels, (size_t)channels);
+    }
+    data_image_swap(image, spare);
+    return CR_OK;
+}
+
+cr_status data_resize(cr_image *image, cr_image *spare, int64_t height, int64_t width,
+                      enum data_interpolation interpolation)
+{
+    if (height == image->height && width == image->width)
+        return CR_OK;
+    if (interpolation == DATA_NEAREST)
+        return take_nearest(image, spare, height, width);
+    const struct filter *filter = &filters[interpolation];
+    if (width != image->width && resample_width(image, spare, filter, width) != CR_OK)
+        return cr_error_status();
+    if (height != image->height && resample_height(image, spare, filter, height) != CR_OK)
+        return cr_error_status();
+    return CR_OK;
+}
+
+/* ---- the transform ---- */
+
+const char *data_check_size(const cr_transform *transform, int64_t channels)
+{
+    (void)channels;
+    for (int i = 0; i < 2; i++) { /* 0 as the second: there is only one */
+        double side = transform->parameters[i];
+        if (!(side >= (i == 0 ? 1 : 0) && side <= CR_IMAGE_MAX_SIDE) || side != floor(side))
+            return "a whole number of pixels, 1 to 65536, or two, HEIGHT:WIDTH";
+    }
+    return NULL;
+}
+
+/* The shorter side of a shape becomes `size`, the longer in proportion, rounded down. */
+static void shorter_side(int64_t size, int64_t *height, int64_t *width)
+{
+    if (*height < 0 || *width < 0)
+        return;
+    int64_t *shorter = *width <= *height ? width : height;
+    int64_t *longer = shorter == width ? height : width;
+    *longer = (int64_t)((double)(size * *longer) / (double)*shorter);
+    *shorter = size;
+}
+
+static void resize_shape(const cr_transform *transform, cr_shape *shape)
+{
+    if (transform->parameters[1] > 0) {
+        shape->dim[1] = (int64_t)transform->parameters[0];
+        shape->dim[2] = (int64_t)transform->parameters[1];
+    } else {
+        shorter_side((int64_t)transform->parameters[0], &shape->dim[1], &shape->dim[2]);
+    }
+}
+
+static cr_status resize(const cr_transform *transform, cr_image *image, cr_image *spare,
+                        cr_generator *generator)
+{
+    (void)generator;
+    cr_shape shape = CR_SHAPE(image->channels, image->height, image->width);
+    resize_shape(transform, &shape);
+    return data_resize(image, spare, shape.dim[1], shape.dim[2],
+                       (enum data_interpolation)transform->parameters[2]);
+}
+
+const cr_transform_type data_resize_type = {
+    .name = "resize",
+    .about = "the shorter side becomes SIZE pixels, or the picture HEIGHT:WIDTH",
+    .least = 1,
+    .most = 3,
+    .parameters = { { "size", 0, NULL },
+                    { "width", 0, NULL },
+                    { "interpolation", DATA_BILINEAR, DATA_INTERPOLATIONS } },
+    .check = data_check_size,
+    .shape = resize_shape,
+    .picture = resize,
+};

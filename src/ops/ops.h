@@ -95,6 +95,7 @@ struct recurrent_attributes {
     int cell;
     bool batch_first;
     bool reverse;
+    bool half_products; /* large products of float32 may be of bfloat16 */
 };
 
 /* x weight_ih weight_hh bias_ih bias_hh h0 c0 lengths → y h_n c_n reserve. */

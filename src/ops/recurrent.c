@@ -160,6 +160,7 @@ static cr_status run_layer(const struct network *net, cr_tensor *x, int index,
         .cell = (int)net->cell,
         .batch_first = net->attributes->batch_first,
         .reverse = index % net->directions == 1,
+        .half_products = net->dtype == CR_BF16,
     };
     return cr_apply_all(&recurrent_layer_op,
                         CR_INPUTS(x, convert(net, weights[0]), convert(net, weights[1]),

@@ -25,6 +25,7 @@ static const cr_attribute layer_table[] = {
     CR_ATTRIBUTE(struct recurrent_attributes, ENUM, cell),
     CR_ATTRIBUTE(struct recurrent_attributes, BOOL, batch_first),
     CR_ATTRIBUTE(struct recurrent_attributes, BOOL, reverse),
+    CR_ATTRIBUTE(struct recurrent_attributes, BOOL, half_products),
     CR_ATTRIBUTE_END,
 };
 
@@ -49,6 +50,7 @@ static struct recurrent_layer layer_of(const struct recurrent_attributes *attrib
         .hidden = hidden,
         .batch_first = batch_first,
         .reverse = attributes->reverse,
+        .half_products = attributes->half_products,
         .lengths = lengths ? TENSOR_DATA(const int64_t, lengths) : NULL,
     };
 }

@@ -178,7 +178,7 @@ static void plan_blocks(plan *p, const cr_gemm *g)
 /* Few rows: packing would cost more than the product. */
 static bool is_few_rows(const cr_gemm *g)
 {
-    if (g->m > FEW_ROWS || g->a.packer || g->b.packer || g->c_block)
+    if (g->m > FEW_ROWS || g->a.packer || g->b.packer || g->c_block || g->operands_float)
         return false;
     return g->b.stride == 1 || (g->b.k_stride == 1 && g->a.k_stride == 1);
 }
@@ -241,8 +241,10 @@ static cr_gemm normalised(const cr_gemm *g)
     cr_gemm row = *g;
     if (row.c_column_stride == 0)
         row.c_column_stride = 1;
-    if (g->type != CR_GEMM_BF16 && g->type != CR_GEMM_F16)
-        row.c_float = row.bias_float = false;
+    if (g->operands_float && !cr_gemm_kernels_of(g->type)->pairs)
+        row.type = CR_GEMM_F32;
+    if (row.type != CR_GEMM_BF16 && row.type != CR_GEMM_F16)
+        row.operands_float = row.c_float = row.bias_float = false;
     if (g->n == 1 && g->m > 1 && g->c_stride == 1 && !g->c_block) {
         row.m = 1;
         row.n = g->m;
@@ -279,7 +281,36 @@ static const void *operand_at(const run *r, const cr_gemm_operand *operand, int6
 {
     int64_t offset =
         batch * operand->batch_stride + index * operand->stride + k * operand->k_stride;
-    return (const char *)operand->data + offset * r->plan.kernels->element;
+    int64_t element =
+        r->product->operands_float ? (int64_t)sizeof(float) : r->plan.kernels->element;
+    return (const char *)operand->data + offset * element;
+}
+
+/* Floats of an operand are rounded to elements that lie as they did, one way or the other. */
+static void pack_floats(const run *r, const cr_gemm_operand *operand, bool is_left, int64_t batch,
+                        int64_t first, int64_t count, int64_t width, int64_t k_first,
+                        int64_t k_count, char *panel)
+{
+    const cr_gemm_kernels *kernels = r->plan.kernels;
+    CR_ALIGNED(ALIGNMENT) uint16_t rounded[PANEL_WIDTH_MAX * CR_GEMM_K_MAX];
+    const float *from = operand_at(r, operand, batch, first, k_first);
+    int64_t stride = 1, k_stride = PANEL_WIDTH_MAX;
+    if (operand->k_stride == 1) {
+        stride = CR_GEMM_K_MAX;
+        k_stride = 1;
+        for (int64_t i = 0; i < count; i++)
+            kernels->narrow(from + i * operand->stride, k_count, rounded + i * stride);
+    } else if (operand->stride == 1) {
+        for (int64_t k = 0; k < k_count; k++)
+            kernels->narrow(from + k * operand->k_stride, count, rounded + k * k_stride);
+    } else {
+        for (int64_t k = 0; k < k_count; k++)
+            for (int64_t i = 0; i < count; i++)
+                kernels->narrow(from + i * operand->stride + k * operand->k_stride, 1,
+                                rounded + k * k_stride + i);
+    }
+    (is_left && kernels->pack_rows ? kernels->pack_rows : kernels->pack)(
+        rounded, stride, k_stride, count, width, k_count, panel);
 }
 
 /* A panel of B; the steps that complete its last unit of k are zeros. */
@@ -290,6 +321,8 @@ static void pack_right(const run *r, int64_t batch, int64_t first, int64_t count
     const cr_gemm_kernels *kernels = r->plan.kernels;
     if (b->packer)
         b->packer(b->context, batch, first, count, width, k_first, k_count, panel);
+    else if (r->product->operands_float)
+        pack_floats(r, b, false, batch, first, count, width, k_first, k_count, panel);
     else
         kernels->pack(operand_at(r, b, batch, first, k_first), b->stride, b->k_stride, count, width,
                       k_count, panel);
@@ -311,6 +344,8 @@ static void pack_left(const run *r, int64_t batch, int64_t first, int64_t rows, 
         kernels->turn_rows(pairs, width, k_count, panel);
     } else if (a->packer) {
         a->packer(a->context, batch, first, rows, width, k_first, k_count, panel);
+    } else if (r->product->operands_float) {
+        pack_floats(r, a, true, batch, first, rows, width, k_first, k_count, panel);
     } else {
         (kernels->pack_rows ? kernels->pack_rows
                             : kernels->pack)(operand_at(r, a, batch, first, k_first), a->stride,

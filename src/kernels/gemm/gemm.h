@@ -90,8 +90,10 @@ typedef struct cr_gemm {
     int64_t batch; /* 0 means 1 */
     double alpha;
     bool accumulate; /* add to what C holds */
-    /* For types of 16 bits: C and the residual, or the biases, are float. */
-    bool c_float, bias_float;
+    /* For types of 16 bits: A and B, C and the residual, or the biases, are float. Those of A and
+     * B are rounded as they are packed, where products of that type are faster; else the product
+     * is that of floats, and all three must be set. */
+    bool operands_float, c_float, bias_float;
     cr_gemm_operand a, b;
     void *c;
     int64_t c_stride;
@@ -182,6 +184,8 @@ typedef struct cr_gemm_kernels {
     /* Packs a panel of an operand given by strides, as a cr_gemm_packer does. */
     void (*pack)(const void *data, int64_t stride, int64_t k_stride, int64_t count, int64_t width,
                  int64_t k_count, void *panel);
+    /* Floats to elements; where the kernels have pairs. */
+    void (*narrow)(const float *from, int64_t count, uint16_t *to);
     /* Where panels of A differ from those of B: packs one, and makes one from a panel of pairs of
      * the same width. NULL otherwise. */
     void (*pack_rows)(const void *data, int64_t stride, int64_t k_stride, int64_t count,
@@ -222,6 +226,7 @@ void cr_gemm_turn_tile_rows(const void *pairs, int64_t width, int64_t k_count, v
 
 /* What they share of the rest (gemm_finish_avx512_bf16.c). */
 void cr_gemm_finish_pairs(const cr_gemm_finish *finish);
+void cr_gemm_narrow_pairs(const float *from, int64_t count, uint16_t *to);
 void cr_gemm_add_pairs(const void *from, int64_t count, void *to);
 void cr_gemm_dot_pairs(int64_t rows, int64_t columns, int64_t k, const void *a, int64_t a_stride,
                        const void *b, int64_t b_stride, void *sum, int64_t sum_stride);

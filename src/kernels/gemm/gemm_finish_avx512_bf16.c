@@ -139,6 +139,14 @@ void cr_gemm_finish_pairs(const cr_gemm_finish *f)
         finish_plain(f, false);
 }
 
+void cr_gemm_narrow_pairs(const float *from, int64_t count, uint16_t *to)
+{
+    for (int64_t i = 0; i < count; i += LANES) {
+        __mmask16 mask = first_lanes(count - i);
+        write_side_by_side(to, i, false, mask, _mm512_maskz_loadu_ps(mask, from + i));
+    }
+}
+
 /* ---- as AVX-512 does them ---- */
 
 void cr_gemm_add_pairs(const void *from, int64_t count, void *to)

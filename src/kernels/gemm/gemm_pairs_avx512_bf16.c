@@ -97,6 +97,7 @@ const cr_gemm_kernels cr_gemm_pairs_avx512_bf16 = {
     .finish = cr_gemm_finish_pairs,
     .add = cr_gemm_add_pairs,
     .pack = cr_gemm_pack_pairs,
+    .narrow = cr_gemm_narrow_pairs,
     .dot = cr_gemm_dot_pairs,
     .axpy = cr_gemm_axpy_pairs,
 };

@@ -126,6 +126,7 @@ const cr_gemm_kernels cr_gemm_tiles_amx_bf16 = {
     .finish = cr_gemm_finish_pairs,
     .add = cr_gemm_add_pairs,
     .pack = cr_gemm_pack_pairs,
+    .narrow = cr_gemm_narrow_pairs,
     .pack_rows = cr_gemm_pack_tile_rows,
     .turn_rows = cr_gemm_turn_tile_rows,
     .begin = begin,

@@ -33,6 +33,7 @@ struct recurrent_layer {
     bool batch_first; /* sequences are (N, T, …) instead of (T, N, …) */
     bool reverse;
     const int64_t *lengths; /* (N), each in [1, T]; NULL: all T */
+    bool half_products;     /* of inputs and for weights: may round float to bfloat16 */
 };
 
 /* Gates of a cell, G: LSTM's are i f g o, GRU's r z n. */

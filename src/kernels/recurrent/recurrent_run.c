@@ -205,21 +205,32 @@ static void add_biases(const struct recurrent_layer *layer, const struct recurre
         kernels_of(layer->type)->add_rows(job->bias_hh, 0, 0, 1, state_part * hidden, sum);
 }
 
+/* A large product, whose numbers may be rounded to bfloat16 if the layer says so. */
+static cr_gemm in_precision(const struct recurrent_layer *layer, cr_gemm product)
+{
+    if (layer->half_products && layer->type == CR_GEMM_F32) {
+        product.type = CR_GEMM_BF16;
+        product.operands_float = product.c_float = product.bias_float = true;
+    }
+    return product;
+}
+
 /* gates (positions, G H) = x weight_ihᵀ + bias. */
 static cr_gemm input_product(const struct recurrent_layer *layer,
                              const struct recurrent_forward *job, void *gates, int64_t stride,
                              const void *bias)
 {
-    return (cr_gemm){ .type = layer->type,
-                      .m = layer->batch * layer->steps,
-                      .n = recurrent_gates(layer->cell) * layer->hidden,
-                      .k = layer->input,
-                      .alpha = 1,
-                      .a = { .data = job->x, .stride = layer->input, .k_stride = 1 },
-                      .b = { .data = job->weight_ih, .stride = layer->input, .k_stride = 1 },
-                      .c = gates,
-                      .c_stride = stride,
-                      .epilogue = { .column_bias = bias } };
+    cr_gemm product = { .type = layer->type,
+                        .m = layer->batch * layer->steps,
+                        .n = recurrent_gates(layer->cell) * layer->hidden,
+                        .k = layer->input,
+                        .alpha = 1,
+                        .a = { .data = job->x, .stride = layer->input, .k_stride = 1 },
+                        .b = { .data = job->weight_ih, .stride = layer->input, .k_stride = 1 },
+                        .c = gates,
+                        .c_stride = stride,
+                        .epilogue = { .column_bias = bias } };
+    return in_precision(layer, product);
 }
 
 struct forward_room {
@@ -383,30 +394,32 @@ static cr_gemm weight_product(const struct recurrent_layer *layer, const void *g
     int64_t element = element_of(layer);
     int64_t stride = recurrent_gate_gradients(layer->cell) * layer->hidden;
     const char *a = gates ? (const char *)gates + first * element : NULL;
-    return (cr_gemm){ .type = layer->type,
-                      .m = count,
-                      .n = n,
-                      .k = layer->batch * layer->steps,
-                      .alpha = 1,
-                      .a = { .data = a, .stride = 1, .k_stride = stride },
-                      .b = { .data = rows, .stride = 1, .k_stride = n },
-                      .c = c,
-                      .c_stride = n };
+    cr_gemm product = { .type = layer->type,
+                        .m = count,
+                        .n = n,
+                        .k = layer->batch * layer->steps,
+                        .alpha = 1,
+                        .a = { .data = a, .stride = 1, .k_stride = stride },
+                        .b = { .data = rows, .stride = 1, .k_stride = n },
+                        .c = c,
+                        .c_stride = n };
+    return in_precision(layer, product);
 }
 
 static cr_gemm grad_x_product(const struct recurrent_layer *layer,
                               const struct recurrent_gradients *job)
 {
     int64_t stride = recurrent_gate_gradients(layer->cell) * layer->hidden;
-    return (cr_gemm){ .type = layer->type,
-                      .m = layer->batch * layer->steps,
-                      .n = layer->input,
-                      .k = recurrent_gates(layer->cell) * layer->hidden,
-                      .alpha = 1,
-                      .a = { .data = job->grad_gates, .stride = stride, .k_stride = 1 },
-                      .b = { .data = job->weight_ih, .stride = 1, .k_stride = layer->input },
-                      .c = job->grad_x,
-                      .c_stride = layer->input };
+    cr_gemm product = { .type = layer->type,
+                        .m = layer->batch * layer->steps,
+                        .n = layer->input,
+                        .k = recurrent_gates(layer->cell) * layer->hidden,
+                        .alpha = 1,
+                        .a = { .data = job->grad_gates, .stride = stride, .k_stride = 1 },
+                        .b = { .data = job->weight_ih, .stride = 1, .k_stride = layer->input },
+                        .c = job->grad_x,
+                        .c_stride = layer->input };
+    return in_precision(layer, product);
 }
 
 /* Rows of weight_hh whose gradient comes from the first columns of grad_gates; GRU's last gate has

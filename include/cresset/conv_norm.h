@@ -3,7 +3,11 @@
  * In training these are the layers that they are in PyTorch. In eval mode, where no gradients are
  * wanted, the result is made in one pass: norm by running statistics goes into the weights, the
  * rest is done while a piece of the result is in registers, and the weight keeps the form in which
- * the kernel reads it until it is written again. */
+ * the kernel reads it until it is written again.
+ *
+ * In that mode the result of two dimensions is channels-last: of shape (N, C, H, W), but with the
+ * strides of (N, H, W, C), in which the next convolution and pooling go on without reordering.
+ * cr_contiguous gives the row-major form to who reads the elements. */
 #ifndef CRESSET_CONV_NORM_H
 #define CRESSET_CONV_NORM_H
 
@@ -62,6 +66,7 @@ typedef struct cr_functional_conv_norm_activation_args {
     double eps; /* 0: 1e-5 */
     cr_tensor *residual;
     cr_fused_activation activation;
+    bool channels_last; /* ask for the strides of cr_conv2d_norm_activation; those of x go on */
 } cr_functional_conv_norm_activation_args;
 #define cr_functional_conv_norm_activation(...)                                                    \
     cr_functional_conv_norm_activation_with(                                                       \

@@ -47,11 +47,12 @@ typedef struct cr_attribute {
 
 typedef struct cr_op cr_op;
 
-/* dtype and shape of a tensor; for a view also where its elements lie. */
+/* dtype and shape of a tensor; for a view also where its elements lie. A result that is no view has
+ * the strides given, if there are any, which must fill its memory; else it is row-major. */
 typedef struct cr_tensor_spec {
     cr_dtype dtype;
     cr_shape shape;
-    cr_shape stride; /* views only: elements */
+    cr_shape stride; /* elements */
     int64_t offset;  /* views only: elements from the first of input 0 */
 } cr_tensor_spec;
 
@@ -65,8 +66,8 @@ typedef struct cr_infer_call {
     cr_tensor_spec outputs[CR_MAX_OUTPUTS];
 } cr_infer_call;
 
-/* For kernels. Inputs are contiguous unless the op says CR_OP_STRIDED; outputs are contiguous and
- * not initialised; workspace is 64-byte aligned and has workspace_size bytes. */
+/* For kernels. Inputs are contiguous unless the op says CR_OP_STRIDED; outputs are as infer said
+ * and not initialised; workspace is 64-byte aligned and has workspace_size bytes. */
 typedef struct cr_call {
     const cr_op *op;
     const void *attributes;

@@ -111,8 +111,12 @@ static bool gradient_wanted(const cr_op *op, cr_inputs inputs)
 static cr_tensor *make_output(const struct invocation *run, const cr_tensor_spec *spec)
 {
     size_t bytes;
-    if (!(run->op->flags & CR_OP_VIEW))
-        return tensor_new(run->device, spec->dtype, &spec->shape);
+    if (!(run->op->flags & CR_OP_VIEW)) {
+        cr_tensor *output = tensor_new(run->device, spec->dtype, &spec->shape);
+        if (output && spec->stride.ndim)
+            memcpy(output->stride, spec->stride.dim, sizeof output->stride);
+        return output;
+    }
     if (shape_check(&spec->shape, spec->dtype, &bytes) != CR_OK)
         return NULL;
     return tensor_view(run->inputs.at[0], spec->dtype, &spec->shape, spec->stride.dim,

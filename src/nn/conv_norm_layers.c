@@ -56,7 +56,7 @@ static cr_tensor *in_one_pass(cr_scope at, const char *conv, const char *norm, i
     return cr_functional_conv_norm_activation(
         args->x, .weight = c.weight, .bias = c.bias, .conv = c.settings, .norm_weight = n.weight,
         .norm_bias = n.bias, .running_mean = n.mean, .running_var = n.variance, .eps = args->eps,
-        .residual = args->residual, .activation = args->activation);
+        .residual = args->residual, .activation = args->activation, .channels_last = true);
 }
 
 cr_tensor *cr_conv_norm_activation_with(cr_scope at, const char *conv, const char *norm,

@@ -21,6 +21,7 @@
     X(axis_ops)                                                                                    \
     X(batch_norm_ops)                                                                              \
     X(binary_ops)                                                                                  \
+    X(channels_last_ops)                                                                           \
     X(comparison_ops)                                                                              \
     X(conv_norm_ops)                                                                               \
     X(convolution_ops)                                                                             \
@@ -197,14 +198,17 @@ struct cr_conv conv_of(const struct convolution_attributes *a, int spatial, cons
 
 /* ---- forms of weights that inference keeps with their storages ---- */
 
-/* What such a form was made of: elements of the weight's storage at one version of it, with each
- * output channel multiplied by its scale. */
+/* What such a form was made of: elements of the weight's storage at one version of it, and the
+ * vectors of bias and norm. */
+#define PREPARED_VECTORS 5
+
 struct prepared_key {
     unsigned form;
     unsigned version;
     int64_t offset;
     cr_shape shape;
-    const float *scale; /* shape.dim[0] values; NULL: as the weight is */
+    double eps;
+    const float *vectors[PREPARED_VECTORS]; /* shape.dim[0] values each; NULL: none */
 };
 
 /* Kept with the storage of the weight, and held by those who read it meanwhile. */
@@ -212,7 +216,8 @@ struct prepared {
     int references;
     struct prepared_key key;
     size_t bytes;
-    float *data; /* the form, then the scale of the key */
+    float *data;  /* the form, then copies of the vectors */
+    float *shift; /* shape.dim[0] values besides, for who makes the form */
 };
 
 /* One of so many bytes that the caller holds, its data not initialised; NULL on failure. */
@@ -226,6 +231,16 @@ void prepared_release(struct prepared *prepared);
  * needs the memory. */
 void prepared_keep(struct storage *storage, struct prepared *prepared);
 void prepared_forget(struct storage *storage);
+
+/* ---- channels last: the shape (N, C, H, W), in memory (N, H, W, C) ---- */
+
+/* True if a tensor of four dimensions lies so and is not contiguous. */
+bool is_channels_last(const cr_tensor *tensor);
+cr_shape channels_last_strides(const cr_shape *shape);
+
+/* The pooling of such a tensor where no gradient is wanted; its result is so, too. */
+struct pool_plan;
+cr_tensor *channels_last_pool(cr_tensor *x, const struct pool_plan *plan, bool is_max);
 
 /* ---- normalisations ---- */
 

@@ -587,10 +587,33 @@ static const cr_op *op_of(const char *name, int spatial, const cr_op *const *ops
     return NULL;
 }
 
+/* In inference what is channels-last remains so. NULL where the op is to do it, which also says
+ * what is wrong. */
+static cr_tensor *pool_last(cr_tensor *x, const struct pool_attributes *attributes,
+                            bool is_adaptive, bool is_max)
+{
+    struct pool_attributes completed = *attributes;
+    struct pool_plan plan;
+    completed.is_adaptive = is_adaptive;
+    if (cr_failed() || !x || x->dtype != CR_F32 || !x->storage ||
+        (cr_grad_enabled() && x->requires_grad) || !is_channels_last(x) || tensor_numel(x) == 0)
+        return NULL;
+    if (make_plan(&completed, &x->shape, 2, &plan) != CR_OK ||
+        check_outputs(&plan, x, 2) != CR_OK) {
+        cr_error_clear();
+        return NULL;
+    }
+    return channels_last_pool(x, &plan, is_max);
+}
+
 static cr_tensor *max_of(const cr_op *op, cr_tensor *x, const struct pool_attributes *attributes,
                          cr_tensor **indices)
 {
     cr_tensor *outputs[CR_MAX_OUTPUTS] = { NULL };
+    if (op == &max_pool2d_op && !indices)
+        outputs[0] = pool_last(x, attributes, false, true);
+    if (outputs[0])
+        return outputs[0];
     if (op)
         cr_apply_all(op, CR_INPUTS(x), attributes, outputs);
     if (indices)
@@ -615,7 +638,9 @@ cr_tensor *cr_avg_pool_with(int spatial, cr_pool_args args)
 
 static cr_tensor *adaptive_avg(const cr_op *op, cr_tensor *x, cr_shape output_size)
 {
-    return cr_apply(op, CR_INPUTS(x), &(struct pool_attributes){ .kernel_size = output_size });
+    struct pool_attributes attributes = { .kernel_size = output_size };
+    cr_tensor *y = op == &adaptive_avg_pool2d_op ? pool_last(x, &attributes, true, false) : NULL;
+    return y ? y : cr_apply(op, CR_INPUTS(x), &attributes);
 }
 
 cr_tensor *cr_adaptive_avg_pool1d(cr_tensor *x, cr_shape output_size)

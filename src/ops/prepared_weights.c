@@ -31,20 +31,23 @@ void prepared_release(struct prepared *prepared)
 
 struct prepared *prepared_new(const struct prepared_key *key, size_t bytes)
 {
-    size_t scale_bytes = key->scale ? (size_t)key->shape.dim[0] * sizeof(float) : 0;
+    size_t count = (size_t)key->shape.dim[0], more = (PREPARED_VECTORS + 1) * count;
     struct prepared *prepared = cr_alloc(sizeof *prepared);
-    float *data = prepared ? cr_buffer_alloc(bytes + scale_bytes) : NULL;
+    size_t all = bytes + more * sizeof(float);
+    float *data = prepared ? cr_buffer_alloc(all) : NULL;
     if (!data) {
         cr_free(prepared);
         return NULL;
     }
+    float *shift = data + bytes / sizeof(float), *vector = shift + count;
     *prepared = (struct prepared){
-        .references = 1, .key = *key, .bytes = bytes + scale_bytes, .data = data
+        .references = 1, .key = *key, .bytes = all, .data = data, .shift = shift
     };
-    if (scale_bytes) {
-        float *scale = data + bytes / sizeof(float);
-        memcpy(scale, key->scale, scale_bytes);
-        prepared->key.scale = scale;
+    for (int i = 0; i < PREPARED_VECTORS; i++, vector += count) {
+        if (!key->vectors[i])
+            continue;
+        memcpy(vector, key->vectors[i], count * sizeof(float));
+        prepared->key.vectors[i] = vector;
     }
     return prepared;
 }
@@ -52,9 +55,15 @@ struct prepared *prepared_new(const struct prepared_key *key, size_t bytes)
 static bool is_same(const struct prepared_key *a, const struct prepared_key *b)
 {
     if (a->form != b->form || a->version != b->version || a->offset != b->offset ||
-        !a->scale != !b->scale || !cr_shape_equal(&a->shape, &b->shape))
+        a->eps != b->eps || !cr_shape_equal(&a->shape, &b->shape))
         return false;
-    return !a->scale || memcmp(a->scale, b->scale, (size_t)a->shape.dim[0] * sizeof(float)) == 0;
+    size_t bytes = (size_t)a->shape.dim[0] * sizeof(float);
+    for (int i = 0; i < PREPARED_VECTORS; i++) {
+        if (!a->vectors[i] != !b->vectors[i] ||
+            (a->vectors[i] && memcmp(a->vectors[i], b->vectors[i], bytes) != 0))
+            return false;
+    }
+    return true;
 }
 
 struct prepared *prepared_find(struct storage *storage, const struct prepared_key *key)

@@ -10,7 +10,7 @@ CONVOLUTIONS = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 
 def conv_norm_activation(x, weight, bias=None, norm_weight=None, norm_bias=None, mean=None,
                          var=None, residual=None, *, groups=0, eps=0.0, activation=None,
-                         **attributes):
+                         channels_last=False, **attributes):
     given = {name: value for name, value in attributes.items() if value != ()}
     y = CONVOLUTIONS[weight.dim()](x, weight, bias, groups=groups or 1, **given)
     if mean is not None:
@@ -45,6 +45,12 @@ SAMPLES = (
           padding=(1,), eps=1e-5, activation=named("silu")),
     *both(real(2, 6, 15, 14), real(6, 1, 3, 3), None, *norm(6), stride=(2,), padding=(1,),
           groups=6, eps=1e-5, activation=named("hardswish")),
+    *both(real(2, 3, 15, 14), real(40, 3, 3, 3), None, *norm(40), stride=(2,), padding=(1,),
+          eps=1e-5, activation=named("silu"), channels_last=True),
+    *both(real(2, 24, 13, 12), real(40, 24, 3, 3), None, *norm(40), real(2, 40, 13, 12),
+          padding=(1,), eps=1e-5, activation=named("silu"), channels_last=True),
+    *both(real(2, 19, 15, 14), real(19, 1, 5, 5), real(19), *norm(19), stride=(2,), padding=(2,),
+          groups=19, eps=1e-5, activation=named("silu"), channels_last=True),
     *both(real(2, 3, 12), real(4, 3, 3), None, None, None, real(4).frozen(),
           positive(4).frozen(), eps=1e-5),
     *both(real(1, 2, 5, 6, 5), real(3, 2, 3, 3, 3), None, *norm(3), padding=(1,), eps=1e-5),

@@ -35,10 +35,45 @@ static void compare(cr_model *model, cr_tensor *x)
         cr_set_grad_enabled(was);
         assert_non_null(want);
         assert_non_null(got);
-        const float *a = cr_data(want), *b = cr_data(got);
+        const float *a = cr_data(want), *b = cr_data(cr_contiguous(got));
         for (int64_t i = 0; i < cr_numel(want); i++)
             assert_true(fabsf(a[i] - b[i]) <= 1e-4f * (1 + fabsf(a[i])));
     }
+    cr_frame_end(frame);
+}
+
+/* Strides say channels-last through a chain of layers and pooling, and the values are the same. */
+static void test_channels_last(void **unused)
+{
+    (void)unused;
+    cr_frame frame = cr_frame_begin();
+    cr_model *model = cr_model_new(.seed = 3);
+    cr_tensor *x = cr_randn(CR_SHAPE(2, 24, 14, 13)), *want[4], *got[4];
+    assert_non_null(net(cr_root(model), x));
+    cr_model_train(model, false);
+    for (int time = 0; time < 2; time++) {
+        cr_tensor **y = time ? got : want;
+        bool was = cr_set_grad_enabled(!time);
+        y[0] = cr_conv2d_norm_activation(cr_root(model), "conv1", "bn1", x, .out = 32, .kernel = 3);
+        y[1] = cr_max_pool2d(y[0], .kernel = 3, .stride = 2, .padding = 1);
+        y[2] = cr_adaptive_avg_pool2d(y[0], CR_SHAPE(5, 1));
+        y[3] = cr_adaptive_avg_pool2d(y[0], CR_SHAPE(1, 1));
+        cr_set_grad_enabled(was);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_non_null(got[i]);
+        assert_int_equal(cr_is_contiguous(got[i]), i == 3);
+        const float *a = cr_data(want[i]), *b = cr_data(cr_contiguous(got[i]));
+        assert_int_equal(cr_numel(want[i]), cr_numel(got[i]));
+        for (int64_t j = 0; j < cr_numel(want[i]); j++)
+            assert_true(fabsf(a[j] - b[j]) <= 1e-4f * (1 + fabsf(a[j])));
+    }
+    bool was = cr_set_grad_enabled(false);
+    assert_null(cr_max_pool2d(got[0], .kernel = 40)); /* refused as of any tensor */
+    cr_set_grad_enabled(was);
+    assert_true(cr_failed());
+    cr_error_clear();
+    cr_model_free(model);
     cr_frame_end(frame);
 }
 
@@ -237,11 +272,9 @@ static void test_failed_allocations(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_pass),
-        cmocka_unit_test(test_freed_norm),
-        cmocka_unit_test(test_views),
-        cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_failed_allocations),
+        cmocka_unit_test(test_one_pass),   cmocka_unit_test(test_channels_last),
+        cmocka_unit_test(test_freed_norm), cmocka_unit_test(test_views),
+        cmocka_unit_test(test_threads),    cmocka_unit_test(test_failed_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

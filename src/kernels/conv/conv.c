@@ -143,14 +143,24 @@ static cr_points_phase forward_phase(const cr_conv *c, const void *input, const 
 
 /* ---- which algorithm computes forward ---- */
 
-typedef enum algorithm { DEPTHWISE, WINOGRAD, POINTWISE, POINTS, PAIRS, PRODUCT } algorithm;
+typedef enum algorithm {
+    DEPTHWISE,
+    WINOGRAD,
+    POINTWISE,
+    POINTS,
+    PAIRS,
+    PRODUCT,
+    CHANNELS_LAST
+} algorithm;
 
 static algorithm forward_algorithm(const cr_conv *conv)
 {
     if (is_depthwise(conv))
-        return DEPTHWISE;
+        return conv->channels_last ? CHANNELS_LAST : DEPTHWISE;
     if (cr_winograd_suits(conv, false))
         return WINOGRAD;
+    if (conv->channels_last)
+        return CHANNELS_LAST;
     if (cr_pointwise_suits(conv))
         return POINTWISE;
     if (cr_pair_images_suit(conv, false))
@@ -173,6 +183,8 @@ size_t cr_conv_prepared_size(const cr_conv *conv)
         cr_points_phase phase = forward_phase(conv, NULL, NULL);
         return cr_pair_images_prepared_size(conv, false, &phase, 1);
     }
+    case CHANNELS_LAST:
+        return cr_channels_last_prepared_size(conv);
     default:
         return 0;
     }
@@ -187,7 +199,10 @@ void cr_conv_prepare(const cr_conv *conv, const void *weight, void *prepared)
 {
     switch (forward_algorithm(conv)) {
     case WINOGRAD:
-        cr_winograd_prepare(conv, false, weight, prepared);
+        cr_winograd_prepare(conv, false, weight, NULL, prepared);
+        break;
+    case CHANNELS_LAST:
+        cr_channels_last_prepare(conv, weight, NULL, prepared);
         break;
     case POINTWISE:
         cr_pointwise_prepare(conv, weight, prepared);
@@ -207,6 +222,21 @@ void cr_conv_prepare(const cr_conv *conv, const void *weight, void *prepared)
     }
 }
 
+bool cr_conv_prepare_scaled(const cr_conv *conv, const float *weight, const float *scale,
+                            void *prepared)
+{
+    switch (forward_algorithm(conv)) {
+    case WINOGRAD:
+        cr_winograd_prepare(conv, false, weight, scale, prepared);
+        return true;
+    case CHANNELS_LAST:
+        cr_channels_last_prepare(conv, weight, scale, prepared);
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* What an algorithm needs beside prepared weights. */
 static size_t algorithm_workspace(const cr_conv *conv)
 {
@@ -215,6 +245,8 @@ static size_t algorithm_workspace(const cr_conv *conv)
         return 0;
     case WINOGRAD:
         return cr_winograd_workspace(conv, false);
+    case CHANNELS_LAST:
+        return cr_channels_last_workspace(conv);
     case POINTWISE:
         return cr_pointwise_workspace(conv);
     case POINTS: {
@@ -269,6 +301,9 @@ void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
         break;
     case WINOGRAD:
         cr_winograd_run(conv, false, input, prepared, epilogue, output, workspace);
+        break;
+    case CHANNELS_LAST:
+        cr_channels_last_run(conv, input, prepared, epilogue, output, workspace);
         break;
     case POINTWISE:
         cr_pointwise_run(conv, input, prepared, epilogue, output, workspace);
@@ -454,7 +489,7 @@ static void data_by_winograd(const cr_conv *conv, const void *output, const void
                              const cr_epilogue *epilogue, void *input, void *workspace)
 {
     void *rest = (char *)workspace + cr_winograd_prepared_size(conv, true);
-    cr_winograd_prepare(conv, true, weight, workspace);
+    cr_winograd_prepare(conv, true, weight, NULL, workspace);
     cr_winograd_run(conv, true, output, workspace, epilogue, input, rest);
 }
 

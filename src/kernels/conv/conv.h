@@ -10,6 +10,7 @@
  *   winograd.c, winograd_weight.c   3 x 3 kernels of stride 1: a quarter of the multiplications
  *   points.c, weight_gradient.c     one group, two dimensions: read straight from padded rows
  *   conv_direct.inc                 depthwise: loops along the rows
+ *   channels_last.c                 inference on (N, H, W, C): products of rows of patches
  *
  * Tensors are contiguous: input (N, C_in, spatial…), weight (C_out, C_in / groups, kernel…), output
  * (N, C_out, spatial…). Nothing here allocates or fails; the caller passes as much workspace as the
@@ -31,6 +32,8 @@ typedef struct cr_conv {
     int64_t batch, in_channels, out_channels, groups;
     int64_t input[CR_CONV_DIMS], kernel[CR_CONV_DIMS], output[CR_CONV_DIMS];
     int64_t stride[CR_CONV_DIMS], padding[CR_CONV_DIMS], dilation[CR_CONV_DIMS];
+    bool channels_last; /* input, output and residual are (N, spatial…, C); forward only, where
+                         * cr_channels_last_suits */
 } cr_conv;
 
 /* output = epilogue(conv(input, weight)). The bias, if any, is the epilogue's row_bias (C_out).
@@ -45,6 +48,11 @@ void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
 size_t cr_conv_prepared_size(const cr_conv *conv);
 unsigned cr_conv_prepared_form(const cr_conv *conv);
 void cr_conv_prepare(const cr_conv *conv, const void *weight, void *prepared);
+
+/* The same of weights that are multiplied by the scale of their output channel. False, and nothing
+ * done, where there is no prepared form for this. */
+bool cr_conv_prepare_scaled(const cr_conv *conv, const float *weight, const float *scale,
+                            void *prepared);
 
 /* input = gradient of the input, given that of the output; also the forward of a transposed
  * convolution, whose input is this output. `epilogue` may be NULL; its row_bias is (C_in). */
@@ -114,7 +122,8 @@ typedef struct cr_conv_kernels {
 typedef struct cr_winograd {
     int64_t batch, in_channels, out_channels;
     int64_t in_size[2], out_size[2], padding[2];
-    const float *input, *weight;
+    bool channels_last;
+    const float *input, *weight, *scale;         /* scale of output channels; NULL: none */
     int64_t weight_in_stride, weight_out_stride; /* elements, by channel */
     bool flip;                                   /* the kernel is read from its end */
     cr_epilogue epilogue;
@@ -160,7 +169,8 @@ size_t cr_winograd_workspace(const cr_conv *conv, bool backward);
 
 /* The transformed weights, in so many bytes. */
 size_t cr_winograd_prepared_size(const cr_conv *conv, bool backward);
-void cr_winograd_prepare(const cr_conv *conv, bool backward, const float *weight, void *prepared);
+void cr_winograd_prepare(const cr_conv *conv, bool backward, const float *weight,
+                         const float *scale, void *prepared);
 
 /* Forward: from input to output; backward: from the output's gradient to the input's. */
 void cr_winograd_run(const cr_conv *conv, bool backward, const float *from, const void *prepared,
@@ -263,6 +273,71 @@ void cr_pointwise_prepare(const cr_conv *conv, const float *weight, void *prepar
 size_t cr_pointwise_workspace(const cr_conv *conv);
 void cr_pointwise_run(const cr_conv *conv, const float *input, const void *prepared,
                       const cr_epilogue *epilogue, float *output, void *workspace);
+
+/* ---- channels-last images: float32, two dimensions, one group or depthwise (channels_last.c) ----
+ */
+
+#define CR_ROWS_STEP 272 /* from patch to patch; no multiple of a large power of two */
+
+/* Some patches by a panel of weights, for one step of k. */
+typedef struct cr_rows_tile {
+    int64_t k_count;
+    const float *patches; /* CR_ROWS_STEP apart */
+    const float *weight;  /* (k, 2 * lanes) */
+    int64_t rows, channels;
+    const float *bias, *residual; /* of the first channel and row; NULL: none */
+    cr_activation activation;
+    float slope;
+    float *output; /* rows `output_step` apart; holds the sums of the steps before */
+    int64_t output_step;
+    bool first, last; /* step of k; the bias is added in the first, the rest in the last */
+} cr_rows_tile;
+
+typedef struct cr_rows_kernels {
+    int rows, lanes;
+    void (*tile)(const cr_rows_tile *tile);
+    /* Elements [k, k + k_count) of the patches of points [first, first + count) of the result,
+     * counted through the images. k is (tap, channel). */
+    void (*patches)(const cr_conv *conv, const float *input, int64_t first, int64_t count,
+                    int64_t k, int64_t k_count, float *to);
+    /* Points [begin, end) of an image whose channels lie `plane` apart become vectors. */
+    void (*turn)(const float *from, int64_t channels, int64_t plane, int64_t begin, int64_t end,
+                 float *to);
+} cr_rows_kernels;
+
+extern const cr_rows_kernels cr_rows_kernels_portable;
+extern const cr_rows_kernels cr_rows_kernels_avx2;
+extern const cr_rows_kernels cr_rows_kernels_avx512;
+
+typedef struct cr_depthwise_last {
+    const cr_conv *conv;
+    const float *input, *weight; /* weight (tap, channels_padded) */
+    int64_t channels_padded;     /* to whole vectors */
+    cr_epilogue epilogue;
+    float *output;
+} cr_depthwise_last;
+
+typedef struct cr_depthwise_last_kernels {
+    int lanes;
+    /* Rows [begin, end) of the result, counted through the images. */
+    void (*rows)(const cr_depthwise_last *call, int64_t begin, int64_t end);
+} cr_depthwise_last_kernels;
+
+extern const cr_depthwise_last_kernels cr_depthwise_last_kernels_portable;
+extern const cr_depthwise_last_kernels cr_depthwise_last_kernels_avx2;
+extern const cr_depthwise_last_kernels cr_depthwise_last_kernels_avx512;
+
+bool cr_channels_last_suits(const cr_conv *conv);
+size_t cr_channels_last_prepared_size(const cr_conv *conv);
+void cr_channels_last_prepare(const cr_conv *conv, const float *weight, const float *scale,
+                              void *prepared);
+size_t cr_channels_last_workspace(const cr_conv *conv);
+void cr_channels_last_run(const cr_conv *conv, const float *input, const void *prepared,
+                          const cr_epilogue *epilogue, float *output, void *workspace);
+
+/* (batch, channels, plane) becomes (batch, plane, channels). */
+void cr_channels_last_turn(const float *from, int64_t batch, int64_t channels, int64_t plane,
+                           float *to);
 
 /* ---- the gradient of the weights by Winograd's algorithm (winograd_weight.c) ---- */
 

@@ -10,6 +10,7 @@
  * cache from one end to the other. */
 #include "kernels/conv/winograd_tiles.inc"
 
+#include "kernels/conv/epilogue.inc"
 #include "kernels/conv/way_out.inc"
 
 /* ---- the transforms of one line ---- */
@@ -58,6 +59,13 @@ static void gather_weights(const cr_winograd *w, int64_t out, int64_t in, float 
                     from[i * w->weight_in_stride + l * w->weight_out_stride + t];
 }
 
+static void scale_weights(const cr_winograd *w, int64_t out, float *values)
+{
+    vector scale = load_some(w->scale + out, w->out_channels - out);
+    for (int64_t i = 0; i < 9 * LANES; i++)
+        store(values + i * LANES, load(values + i * LANES) * scale);
+}
+
 static void transform_weight(const float *values, bool flip, int64_t position_stride, float *to)
 {
     vector lines[3][SIDE];
@@ -84,6 +92,8 @@ static void winograd_weights(const cr_winograd *w, float *transformed, int64_t b
         for (int64_t in = 0; in < w->in_padded; in += LANES) {
             float values[9 * LANES * LANES];
             gather_weights(w, out, in, values);
+            if (w->scale)
+                scale_weights(w, out, values);
             for (int64_t i = 0; i < LANES; i++)
                 transform_weight(values + i * 9 * LANES, w->flip, w->weight_step,
                                  to + (in + i) * PANEL);
@@ -152,12 +162,59 @@ static void output_strip(const cr_winograd *w, const cr_winograd_scratch *s, con
              (at->image * w->out_channels + channel) * plane + first * width, w->output);
 }
 
+/* What is left of the epilogue of one point where the activation is not simple. */
+static void finish_point(const cr_winograd *w, float *at, int64_t channels)
+{
+    cr_gemm_finish finish = { .rows = 1,
+                              .columns = channels,
+                              .sum = at,
+                              .sum_stride = channels,
+                              .c = at,
+                              .c_stride = channels,
+                              .c_column_stride = 1,
+                              .alpha = 1,
+                              .epilogue = { .activation = w->epilogue.activation,
+                                            .slope = w->epilogue.slope } };
+    cr_gemm_kernels_of(CR_GEMM_F32)->finish(&finish);
+}
+
+/* The same of a channels-last result, which is written from the registers. */
+static void output_strip_last(const cr_winograd *w, const cr_winograd_scratch *s, const strip *at,
+                              int64_t channel)
+{
+    vector out[OUT][OUT];
+    int64_t count = CR_MIN(w->out_channels - channel, LANES), width = w->out_size[1];
+    const float *bias = w->epilogue.row_bias, *residual = w->epilogue.residual;
+    vector add = bias ? load_some(bias + channel, count) : (vector){ 0 };
+    bool simple = is_simple(w->epilogue.activation);
+    for (int64_t i = 0; i < at->tile_rows * w->tiles_x; i++) {
+        transform_output(s->products + (at->first_tile + i) * w->out_padded + channel,
+                         s->product_stride, out);
+        int64_t top = (at->tile_row + i / w->tiles_x) * OUT, left = i % w->tiles_x * OUT;
+        for (int64_t y = 0; y < CR_MIN(w->out_size[0] - top, OUT); y++) {
+            int64_t offset =
+                ((at->image * w->out_size[0] + top + y) * width + left) * w->out_channels + channel;
+            for (int64_t x = 0; x < CR_MIN(width - left, OUT); x++, offset += w->out_channels) {
+                vector value = out[y][x] + add;
+                if (residual)
+                    value += load_some(residual + offset, count);
+                store_some(w->output + offset, activate(value, w->epilogue.activation), count);
+                if (!simple)
+                    finish_point(w, w->output + offset, count);
+            }
+        }
+    }
+}
+
 static void winograd_output(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first,
                             int64_t last, int64_t channel)
 {
     strip at;
     for (int64_t row = first; next_strip(w, &row, first, last, &at);)
-        output_strip(w, s, &at, channel);
+        if (w->channels_last)
+            output_strip_last(w, s, &at, channel);
+        else
+            output_strip(w, s, &at, channel);
 }
 
 /* ---- the products ---- */

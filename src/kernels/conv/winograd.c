@@ -39,7 +39,7 @@ typedef struct plan {
 
 cr_winograd cr_winograd_describe(const cr_conv *c, bool backward)
 {
-    cr_winograd w = { .batch = c->batch };
+    cr_winograd w = { .batch = c->batch, .channels_last = c->channels_last };
     const int64_t *from = backward ? c->output : c->input, *to = backward ? c->input : c->output;
     w.in_channels = backward ? c->out_channels : c->in_channels;
     w.out_channels = backward ? c->in_channels : c->out_channels;
@@ -146,10 +146,12 @@ size_t cr_winograd_prepared_size(const cr_conv *conv, bool backward)
     return (size_t)CR_ROUND_UP(p.transformed, CACHE_LINE) * sizeof(float);
 }
 
-void cr_winograd_prepare(const cr_conv *conv, bool backward, const float *weight, void *prepared)
+void cr_winograd_prepare(const cr_conv *conv, bool backward, const float *weight,
+                         const float *scale, void *prepared)
 {
     preparation p = { .plan = make_plan(conv, backward), .transformed = prepared };
     p.plan.w.weight = weight;
+    p.plan.w.scale = scale;
     cr_parallel_for(p.plan.w.out_padded / p.plan.kernels->lanes, 1, transform_weights, &p);
 }
 

@@ -128,3 +128,21 @@ void pool_run(const struct pool_plan *plan, enum pool_kind kind, cr_dtype dtype,
         job_widen(&job, kind, dtype, workspace);
     cr_parallel_for(plan->planes, job.chunk, is_half(dtype) ? run_wide_planes : run_planes, &job);
 }
+
+/* ---- channels-last images ---- */
+
+static void run_last_rows(int64_t begin, int64_t end, void *context)
+{
+    CR_KERNELS_IN_USE(pool_last_loops)->rows(context, begin, end);
+}
+
+void pool_run_last(const struct pool_plan *plan, bool is_max, int64_t batch, int64_t channels,
+                   const float *x, float *y)
+{
+    struct pool_last pool = {
+        .plan = plan, .is_max = is_max, .channels = channels, .x = x, .y = y
+    };
+    int64_t rows = batch * plan->axis[1].out;
+    cr_parallel_for(rows, CR_MAX((1 << 14) / CR_MAX(plan->axis[2].out * channels, 1), 1),
+                    run_last_rows, &pool);
+}

@@ -66,6 +66,29 @@ struct pool_loops {
     pool_loop f64[POOL_KIND_COUNT];
 };
 
+/* ---- channels-last images of float32 ---- */
+
+struct pool_last {
+    const struct pool_plan *plan; /* its height and width */
+    bool is_max;                  /* else means of the inputs seen */
+    int64_t channels;
+    const float *x;
+    float *y;
+};
+
+/* x (batch, height, width, channels) → y, likewise. */
+void pool_run_last(const struct pool_plan *plan, bool is_max, int64_t batch, int64_t channels,
+                   const float *x, float *y);
+
+/* The rows [begin, end) of the result, counted through the batch. */
+struct pool_last_loops {
+    void (*rows)(const struct pool_last *pool, int64_t begin, int64_t end);
+};
+
+extern const struct pool_last_loops pool_last_loops_portable;
+extern const struct pool_last_loops pool_last_loops_avx2;
+extern const struct pool_last_loops pool_last_loops_avx512;
+
 /* ---- geometry ---- */
 
 /* What one output sees along an axis: the inputs begin, begin + step, … before end; the first of

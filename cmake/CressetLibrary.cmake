@@ -1,12 +1,16 @@
 # How kernel sources are compiled.
 #   NAME.isa.c            once for each instruction set below, with CR_ISA_SUFFIX set to its word
+#                         and CR_TARGET_<WORD> defined
 #   NAME_<word>.c         (in src/kernels) once, with the flags of that instruction set
 #   everything else       once, for the plain processor of the platform
 set(CRESSET_ISAS portable)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
     list(APPEND CRESSET_ISAS avx2 avx512)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64|ARM64")
+    list(APPEND CRESSET_ISAS neon)
 endif()
 set(CRESSET_FLAGS_portable "")
+set(CRESSET_FLAGS_neon "") # every 64-bit ARM has it
 set(CRESSET_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi -mbmi2)
 set(CRESSET_FLAGS_avx512 -mavx2 -mfma -mf16c -mbmi -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl
     -mprefer-vector-width=512)
@@ -33,7 +37,7 @@ function(cresset_kernel_objects out rest)
     set(each ${ARGN})
     list(FILTER each INCLUDE REGEX "\\.isa\\.c$")
     list(FILTER plain EXCLUDE REGEX "\\.isa\\.c$")
-    foreach(isa IN ITEMS portable avx2 avx512 avx512_bf16 amx_bf16)
+    foreach(isa IN ITEMS portable neon avx2 avx512 avx512_bf16 amx_bf16)
         set(sources ${ARGN})
         list(FILTER sources INCLUDE REGEX "/kernels/.*_${isa}\\.c$")
         if(isa MATCHES "_bf16$")
@@ -48,7 +52,9 @@ function(cresset_kernel_objects out rest)
         if(sources OR with_each)
             add_library(cresset_kernels_${isa} OBJECT ${sources} ${with_each})
             target_compile_options(cresset_kernels_${isa} PRIVATE ${CRESSET_FLAGS_${isa}})
-            target_compile_definitions(cresset_kernels_${isa} PRIVATE CR_ISA_SUFFIX=${isa})
+            string(TOUPPER ${isa} upper)
+            target_compile_definitions(cresset_kernels_${isa} PRIVATE CR_ISA_SUFFIX=${isa}
+                CR_TARGET_${upper}=1)
             target_include_directories(cresset_kernels_${isa} PRIVATE
                 ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
             target_link_libraries(cresset_kernels_${isa} PRIVATE cresset_flags OpenMP::OpenMP_C)

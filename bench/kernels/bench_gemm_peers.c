@@ -221,7 +221,7 @@ int main(int count, char **words)
     library peers[2];
     int peer_count = open_peers(peers, cr_num_threads());
     json_t *rows = json_array();
-    printf("%s, %d threads, medians of %d rounds in turn\n\n", cr_isa_name(cr_gemm_isa()),
+    printf("%s, %d threads, medians of %d rounds in turn\n\n", cr_isa_name(cr_isa_in_use()),
            cr_num_threads(), rounds);
     printf("| product | shape | peer | Cresset ms | peer ms | GFLOP/s | ratio | spread | largest "
            "difference |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");

@@ -286,7 +286,7 @@ int main(int count, char **arguments)
 {
     const char *family = count > 1 ? arguments[1] : "";
     const char *part = count > 2 ? arguments[2] : "";
-    printf("%s, %d threads, best of %d\n", cr_isa_name(cr_gemm_isa()), cr_num_threads(), RUNS);
+    printf("%s, %d threads, best of %d\n", cr_isa_name(cr_isa_in_use()), cr_num_threads(), RUNS);
     for (int t = 0; t < CR_COUNT_OF(types); t++) {
         peaks[types[t]] = measure_peak(types[t]);
         printf("peak %s: %.1f GFLOP/s\n", type_names[types[t]], peaks[types[t]] * 1e-9);

@@ -15,12 +15,14 @@ extern "C" {
 const char *cr_version(void);
 const char *cr_build_description(void);
 
-/* Instruction sets that kernels are written for, weakest first. The one in use is the strongest
- * that the processor has, or the weaker one that CRESSET_ISA names; avx512_bf16 only counts where
- * it is faster than float32 (AMD's), amx_bf16 only where the system grants its registers.
+/* Instruction sets that kernels are written for; of one kind of processor, weakest first. The one
+ * in use is the strongest that the processor has, or the weaker one that CRESSET_ISA names;
+ * avx512_bf16 is preferred only where it is faster than float32 (AMD's), amx_bf16 is there only
+ * where the system grants its registers. neon is 64-bit ARM's, the others but portable x86-64's.
  * X(NAME, word). */
 #define CR_ISA_TABLE(X)                                                                            \
     X(PORTABLE, "portable")                                                                        \
+    X(NEON, "neon")                                                                                \
     X(AVX2, "avx2")                                                                                \
     X(AVX512, "avx512")                                                                            \
     X(AVX512_BF16, "avx512_bf16")                                                                  \
@@ -34,6 +36,9 @@ typedef enum cr_isa {
 } cr_isa;
 
 cr_isa cr_cpu_isa(void);
+
+/* True if a set is built in and the processor has it, and this system lets it be used. */
+bool cr_cpu_has_isa(cr_isa isa);
 const char *cr_isa_name(cr_isa isa);
 
 /* The processor's model name, its instruction-set extensions that matter here (words parted by

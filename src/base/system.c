@@ -12,34 +12,39 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #define LOG_LINE_SIZE 1024
 #define CACHE_LEVELS  3
 
+#define BIT(isa) (1u << CR_ISA_##isa)
+
+/* The sets that kernels were built for. */
+static const unsigned built = BIT(PORTABLE)
+#ifdef CR_HAVE_NEON
+                              | BIT(NEON)
+#endif
 #ifdef CR_HAVE_AVX2
-#define BUILT_AVX2 " avx2"
-#else
-#define BUILT_AVX2 ""
+                              | BIT(AVX2)
 #endif
 #ifdef CR_HAVE_AVX512
-#define BUILT_AVX512 " avx512"
-#else
-#define BUILT_AVX512 ""
+                              | BIT(AVX512)
 #endif
 #ifdef CR_HAVE_AVX512_BF16
-#define BUILT_AVX512_BF16 " avx512_bf16"
-#else
-#define BUILT_AVX512_BF16 ""
+                              | BIT(AVX512_BF16)
 #endif
 #ifdef CR_HAVE_AMX_BF16
-#define BUILT_AMX_BF16 " amx_bf16"
-#else
-#define BUILT_AMX_BF16 ""
+                              | BIT(AMX_BF16)
 #endif
+    ;
 
 static pthread_once_t detect_once = PTHREAD_ONCE_INIT;
+static unsigned available; /* the sets that are built, and there */
 static cr_isa isa_in_use = CR_ISA_PORTABLE;
+static char build_description[256];
 static char cpu_name[64] = "unknown";
 static char cpu_features[256];
 static int64_t cache_sizes[CACHE_LEVELS];
@@ -47,13 +52,6 @@ static int64_t cache_sizes[CACHE_LEVELS];
 const char *cr_version(void)
 {
     return CR_VERSION;
-}
-
-const char *cr_build_description(void)
-{
-    return CR_COMPILER
-        " " CR_BUILD_TYPE
-        ", kernels portable" BUILT_AVX2 BUILT_AVX512 BUILT_AVX512_BF16 BUILT_AMX_BF16;
 }
 
 static const char *const isa_names[] = {
@@ -65,6 +63,18 @@ static const char *const isa_names[] = {
 const char *cr_isa_name(cr_isa isa)
 {
     return (unsigned)isa < CR_ISA_COUNT ? isa_names[isa] : "unknown";
+}
+
+static void add_word(char *text, size_t size, bool present, const char *word)
+{
+    size_t used = strlen(text);
+    if (present)
+        snprintf(text + used, size - used, "%s%s", used ? " " : "", word);
+}
+
+static void add_feature(bool present, const char *word)
+{
+    add_word(cpu_features, sizeof(cpu_features), present, word);
 }
 
 #if defined(__x86_64__)
@@ -91,7 +101,6 @@ static bool has_amx_bf16(void)
     return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx >> 22 & 1) && (edx >> 24 & 1);
 }
 
-#ifdef CR_HAVE_AMX_BF16
 /* The tiles' registers are large, so Linux wants to be asked once before a process uses them
  * (arch_prctl, from 5.16); a kernel that does not know the request refuses it. */
 static bool tiles_granted(void)
@@ -99,46 +108,38 @@ static bool tiles_granted(void)
     enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
     return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
-#endif
 
-#ifdef CR_HAVE_AVX512_BF16
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && has_f16c();
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+static unsigned present_isas(void)
+{
+    unsigned present = BIT(PORTABLE);
+    if (has_avx2())
+        present |= BIT(AVX2);
+    if (!has_avx512())
+        return present;
+    present |= BIT(AVX512);
+    if (has_avx512_bf16())
+        present |= BIT(AVX512_BF16);
+    if (built & BIT(AMX_BF16) && has_avx512_bf16() && has_amx_bf16() && tiles_granted())
+        present |= BIT(AMX_BF16);
+    return present;
+}
+
 /* Intel's AVX512-BF16 has half the rate of float32's arithmetic or less; AMD's has twice. */
-static bool has_fast_avx512_bf16(void)
+static bool is_slow(cr_isa isa)
 {
-    return has_avx512_bf16() && !__builtin_cpu_is("intel");
-}
-#endif
-
-static cr_isa strongest_isa(void)
-{
-    cr_isa strongest = CR_ISA_PORTABLE;
-#ifdef CR_HAVE_AVX2
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && has_f16c())
-        strongest = CR_ISA_AVX2;
-#endif
-#ifdef CR_HAVE_AVX512
-    if (strongest == CR_ISA_AVX2 && __builtin_cpu_supports("avx512f") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        strongest = CR_ISA_AVX512;
-#endif
-#ifdef CR_HAVE_AVX512_BF16
-    if (strongest == CR_ISA_AVX512 && has_fast_avx512_bf16())
-        strongest = CR_ISA_AVX512_BF16;
-#endif
-#ifdef CR_HAVE_AMX_BF16
-    if (strongest >= CR_ISA_AVX512 && has_avx512_bf16() && has_amx_bf16() && tiles_granted())
-        strongest = CR_ISA_AMX_BF16;
-#endif
-    return strongest;
-}
-
-static void add_feature(bool present, const char *word)
-{
-    size_t used = strlen(cpu_features);
-    if (present)
-        snprintf(cpu_features + used, sizeof(cpu_features) - used, "%s%s", used ? " " : "", word);
+    return isa == CR_ISA_AVX512_BF16 && __builtin_cpu_is("intel");
 }
 
 static void detect_features(void)
@@ -175,10 +176,65 @@ static void detect_name(void)
     if (length > 0)
         snprintf(cpu_name, sizeof(cpu_name), "%.*s", (int)length, start);
 }
-#else
-static cr_isa strongest_isa(void)
+#elif defined(__aarch64__)
+static unsigned present_isas(void)
 {
-    return CR_ISA_PORTABLE;
+    return BIT(PORTABLE) | (getauxval(AT_HWCAP) & HWCAP_ASIMD ? BIT(NEON) : 0);
+}
+
+static bool is_slow(cr_isa isa)
+{
+    (void)isa;
+    return false;
+}
+
+static void detect_features(void)
+{
+    unsigned long first = getauxval(AT_HWCAP), second = getauxval(AT_HWCAP2);
+    add_feature(first & HWCAP_ASIMD, "asimd");
+    add_feature(first & HWCAP_ASIMDHP, "asimdhp");
+    add_feature(first & HWCAP_ASIMDDP, "asimddp");
+    add_feature(first & HWCAP_ASIMDFHM, "asimdfhm");
+    add_feature(first & HWCAP_ATOMICS, "atomics");
+    add_feature(first & HWCAP_SVE, "sve");
+    add_feature(second & HWCAP2_SVE2, "sve2");
+    add_feature(second & HWCAP2_I8MM, "i8mm");
+    add_feature(second & HWCAP2_BF16, "bf16");
+}
+
+/* The identification register holds numbers; Linux lets a process read it where it says so. Of the
+ * cores that are common in servers and boards, ARM's own have names here. */
+static void detect_name(void)
+{
+    static const struct {
+        unsigned part;
+        const char *name;
+    } cores[] = { { 0xd03, "Cortex-A53" },  { 0xd05, "Cortex-A55" },  { 0xd07, "Cortex-A57" },
+                  { 0xd08, "Cortex-A72" },  { 0xd09, "Cortex-A73" },  { 0xd0a, "Cortex-A75" },
+                  { 0xd0b, "Cortex-A76" },  { 0xd0c, "Neoverse-N1" }, { 0xd40, "Neoverse-V1" },
+                  { 0xd41, "Cortex-A78" },  { 0xd44, "Cortex-X1" },   { 0xd46, "Cortex-A510" },
+                  { 0xd47, "Cortex-A710" }, { 0xd49, "Neoverse-N2" }, { 0xd4f, "Neoverse-V2" } };
+    if (!(getauxval(AT_HWCAP) & HWCAP_CPUID))
+        return;
+    uint64_t id;
+    __asm__("mrs %0, MIDR_EL1" : "=r"(id));
+    unsigned implementer = id >> 24 & 0xff, part = id >> 4 & 0xfff;
+    snprintf(cpu_name, sizeof(cpu_name), "ARMv8, implementer 0x%02x, part 0x%03x", implementer,
+             part);
+    for (int i = 0; implementer == 0x41 && i < CR_COUNT_OF(cores); i++)
+        if (cores[i].part == part)
+            snprintf(cpu_name, sizeof(cpu_name), "ARM %s", cores[i].name);
+}
+#else
+static unsigned present_isas(void)
+{
+    return BIT(PORTABLE);
+}
+
+static bool is_slow(cr_isa isa)
+{
+    (void)isa;
+    return false;
 }
 
 static void detect_features(void)
@@ -190,14 +246,24 @@ static void detect_name(void)
 }
 #endif
 
-/* The set that CRESSET_ISA names, if it is weaker than what the processor has. */
-static cr_isa weaken(cr_isa strongest)
+static void detect_isas(void)
 {
     const char *wanted = getenv("CRESSET_ISA");
-    for (int isa = 0; wanted && isa < (int)strongest; isa++)
-        if (strcmp(wanted, isa_names[isa]) == 0)
-            return (cr_isa)isa;
-    return strongest;
+    available = built & present_isas();
+    for (int isa = 0; isa < CR_ISA_COUNT; isa++)
+        if (available >> isa & 1 && !is_slow((cr_isa)isa))
+            isa_in_use = (cr_isa)isa;
+    for (int isa = 0; wanted && isa < CR_ISA_COUNT; isa++)
+        if (available >> isa & 1 && strcmp(wanted, isa_names[isa]) == 0)
+            isa_in_use = (cr_isa)isa;
+}
+
+static void describe_build(void)
+{
+    snprintf(build_description, sizeof(build_description),
+             CR_COMPILER " " CR_BUILD_TYPE ", kernels");
+    for (int isa = 0; isa < CR_ISA_COUNT; isa++)
+        add_word(build_description, sizeof(build_description), built >> isa & 1, isa_names[isa]);
 }
 
 /* One line of a small file of the system, without its newline. */
@@ -248,7 +314,8 @@ static void detect_caches(void)
 
 static void detect(void)
 {
-    isa_in_use = weaken(strongest_isa());
+    detect_isas();
+    describe_build();
     detect_features();
     detect_name();
     detect_caches();
@@ -258,6 +325,18 @@ cr_isa cr_cpu_isa(void)
 {
     pthread_once(&detect_once, detect);
     return isa_in_use;
+}
+
+bool cr_cpu_has_isa(cr_isa isa)
+{
+    pthread_once(&detect_once, detect);
+    return (unsigned)isa < CR_ISA_COUNT && available >> isa & 1;
+}
+
+const char *cr_build_description(void)
+{
+    pthread_once(&detect_once, detect);
+    return build_description;
 }
 
 const char *cr_cpu_name(void)

@@ -19,7 +19,7 @@ const fact exit_facts[4] = {
 const fact environment_facts[5] = {
     { "CRESSET_THREADS", "the number of threads to compute with (then OMP_NUM_THREADS, then the "
                          "number of processors)" },
-    { "CRESSET_ISA", "the strongest instruction set to use: portable, avx2, avx512, "
+    { "CRESSET_ISA", "the strongest instruction set to use: portable, neon, avx2, avx512, "
                      "avx512_bf16 or amx_bf16" },
     { "OMP_WAIT_POLICY", "active lets threads that have no work spin; without it they soon sleep "
                          "and leave the processors to others" },

@@ -47,8 +47,9 @@ static int64_t memory_available(void)
 static json_t *isa_list(void)
 {
     json_t *list = json_array();
-    for (int isa = 0; isa <= (int)cr_cpu_isa(); isa++)
-        json_array_append_new(list, json_string(cr_isa_name((cr_isa)isa)));
+    for (int isa = 0; isa < CR_ISA_COUNT; isa++)
+        if (cr_cpu_has_isa((cr_isa)isa))
+            json_array_append_new(list, json_string(cr_isa_name((cr_isa)isa)));
     return list;
 }
 

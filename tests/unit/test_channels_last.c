@@ -94,7 +94,7 @@ static void compare(const cr_conv *conv, const tensors *t, cr_epilogue epilogue,
         if (!(fabsf(value - want) <= 2e-5f * sqrtf((float)k) * (4 + fabsf(want))))
             fail_msg("%s: n %d, c %d -> %d / %d, in (%d, %d), kernel (%d, %d), stride (%d, %d), "
                      "padding (%d, %d), at %d: %g, not %g",
-                     cr_isa_name(cr_gemm_isa()), (int)c.batch, (int)c.in_channels,
+                     cr_isa_name(cr_isa_in_use()), (int)c.batch, (int)c.in_channels,
                      (int)c.out_channels, (int)c.groups, (int)c.input[1], (int)c.input[2],
                      (int)c.kernel[1], (int)c.kernel[2], (int)c.stride[1], (int)c.stride[2],
                      (int)c.padding[1], (int)c.padding[2], (int)i, (double)value, (double)want);
@@ -125,14 +125,16 @@ static void check(const cr_conv *c)
     float *folded = random_array(c->out_channels * each);
     for (int64_t i = 0; i < c->out_channels * each; i++)
         folded[i] = is_scaled ? t.weight[i] * t.scale[i / each] : t.weight[i];
-    cr_gemm_use_isa(CR_ISA_PORTABLE);
+    cr_use_isa(CR_ISA_PORTABLE);
     float *want = run(c, t.input, folded, NULL, &epilogue, 1);
     t.want = want + GUARD;
-    for (int isa = CR_ISA_PORTABLE; isa <= CR_MIN((int)cr_cpu_isa(), (int)CR_ISA_AVX512); isa++) {
-        cr_gemm_use_isa((cr_isa)isa);
+    for (int isa = CR_ISA_PORTABLE; isa <= (int)CR_ISA_AVX512; isa++) {
+        if (!cr_cpu_has_isa((cr_isa)isa))
+            continue;
+        cr_use_isa((cr_isa)isa);
         compare(c, &t, epilogue, is_scaled);
     }
-    cr_gemm_use_isa(CR_ISA_COUNT);
+    cr_use_isa(CR_ISA_COUNT);
     float *all[] = { t.input,      t.weight,        t.scale, t.bias, t.residual,
                      t.last_input, t.last_residual, folded,  want };
     for (size_t i = 0; i < CR_COUNT_OF(all); i++)

@@ -202,7 +202,7 @@ static void compare(const cr_conv *c, direction way, const tensors *t, const cr_
         if (!(fabs(value - want) <= tolerance))
             fail_msg("%s %s %s: n %d, c %d -> %d / %d, in (%d, %d, %d), out (%d, %d, %d), kernel "
                      "(%d, %d, %d), stride (%d, %d, %d), at %d: %g, not %g",
-                     cr_isa_name(cr_gemm_isa()), names[way], types[c->type], (int)c->batch,
+                     cr_isa_name(cr_isa_in_use()), names[way], types[c->type], (int)c->batch,
                      (int)c->in_channels, (int)c->out_channels, (int)c->groups, (int)c->input[0],
                      (int)c->input[1], (int)c->input[2], (int)c->output[0], (int)c->output[1],
                      (int)c->output[2], (int)c->kernel[0], (int)c->kernel[1], (int)c->kernel[2],
@@ -233,11 +233,13 @@ static void check_way(const cr_conv *c, direction way, const tensors *given)
         epilogue.activation = activations[draw(0, CR_COUNT_OF(activations) - 1)];
     }
     int last = c->type == CR_GEMM_BF16 ? CR_ISA_AMX_BF16 : CR_ISA_AVX512;
-    for (int isa = CR_ISA_PORTABLE; isa <= CR_MIN((int)cr_cpu_isa(), last); isa++) {
-        cr_gemm_use_isa((cr_isa)isa);
+    for (int isa = CR_ISA_PORTABLE; isa <= last; isa++) {
+        if (!cr_cpu_has_isa((cr_isa)isa))
+            continue;
+        cr_use_isa((cr_isa)isa);
         compare(c, way, &t, &epilogue);
     }
-    cr_gemm_use_isa(CR_ISA_COUNT);
+    cr_use_isa(CR_ISA_COUNT);
     cr_free(residual);
     cr_free(bias);
     cr_free(t.magnitude);

@@ -12,11 +12,7 @@
 #define PART_ELEMENTS (1 << 15) /* the same of what is added */
 #define TASKS_WANTED  32        /* backward, if there are so many blocks of keys */
 
-extern const struct attention_kernels attention_kernels_portable[CR_GEMM_TYPE_COUNT];
-#ifdef CR_HAVE_AVX512
-extern const struct attention_kernels attention_kernels_avx2[CR_GEMM_TYPE_COUNT];
-extern const struct attention_kernels attention_kernels_avx512[CR_GEMM_TYPE_COUNT];
-#endif
+CR_KERNEL_VARIANTS(const struct attention_kernels, attention_kernels, [CR_GEMM_TYPE_COUNT]);
 
 const struct attention_kernels *attention_kernels_of(cr_gemm_type type)
 {

@@ -192,7 +192,7 @@ size_t cr_conv_prepared_size(const cr_conv *conv)
 
 unsigned cr_conv_prepared_form(const cr_conv *conv)
 {
-    return (unsigned)forward_algorithm(conv) * CR_ISA_COUNT + (unsigned)cr_gemm_isa();
+    return (unsigned)forward_algorithm(conv) * CR_ISA_COUNT + (unsigned)cr_isa_in_use();
 }
 
 void cr_conv_prepare(const cr_conv *conv, const void *weight, void *prepared)

@@ -103,9 +103,7 @@ typedef struct cr_depthwise_kernels {
     void (*weight)(const cr_depthwise *call, int64_t begin, int64_t end);
 } cr_depthwise_kernels;
 
-extern const cr_depthwise_kernels cr_depthwise_kernels_portable;
-extern const cr_depthwise_kernels cr_depthwise_kernels_avx2;
-extern const cr_depthwise_kernels cr_depthwise_kernels_avx512;
+CR_KERNEL_VARIANTS(const cr_depthwise_kernels, cr_depthwise_kernels, );
 
 typedef struct cr_conv_kernels {
     cr_gemm_packer pack_patches;   /* context cr_patches; columns are points, k is (channel, tap) */
@@ -156,9 +154,7 @@ typedef struct cr_winograd_kernels {
                    int64_t channel);
 } cr_winograd_kernels;
 
-extern const cr_winograd_kernels cr_winograd_kernels_portable;
-extern const cr_winograd_kernels cr_winograd_kernels_avx2;
-extern const cr_winograd_kernels cr_winograd_kernels_avx512;
+CR_KERNEL_VARIANTS(const cr_winograd_kernels, cr_winograd_kernels, );
 
 /* True if the algorithm applies to a convolution (or its gradient by the input) and is faster. */
 bool cr_winograd_suits(const cr_conv *conv, bool backward);
@@ -220,9 +216,7 @@ typedef struct cr_points_kernels {
     void (*chunk)(const cr_points *w, const cr_points_chunk *c, cr_points_scratch *s);
 } cr_points_kernels;
 
-extern const cr_points_kernels cr_points_kernels_portable;
-extern const cr_points_kernels cr_points_kernels_avx2;
-extern const cr_points_kernels cr_points_kernels_avx512;
+CR_KERNEL_VARIANTS(const cr_points_kernels, cr_points_kernels, );
 
 /* True if a convolution, or its gradient by the input, can be computed so. Then `phases` describe
  * it, one for each phase of the result's stride (forward: one), in row-major order. */
@@ -263,9 +257,7 @@ typedef struct cr_pointwise_kernels {
     void (*pack)(const float *image, int64_t step, int64_t k_count, int64_t columns, float *to);
 } cr_pointwise_kernels;
 
-extern const cr_pointwise_kernels cr_pointwise_kernels_portable;
-extern const cr_pointwise_kernels cr_pointwise_kernels_avx2;
-extern const cr_pointwise_kernels cr_pointwise_kernels_avx512;
+CR_KERNEL_VARIANTS(const cr_pointwise_kernels, cr_pointwise_kernels, );
 
 bool cr_pointwise_suits(const cr_conv *conv);
 size_t cr_pointwise_prepared_size(const cr_conv *conv);
@@ -305,9 +297,7 @@ typedef struct cr_rows_kernels {
                  float *to);
 } cr_rows_kernels;
 
-extern const cr_rows_kernels cr_rows_kernels_portable;
-extern const cr_rows_kernels cr_rows_kernels_avx2;
-extern const cr_rows_kernels cr_rows_kernels_avx512;
+CR_KERNEL_VARIANTS(const cr_rows_kernels, cr_rows_kernels, );
 
 typedef struct cr_depthwise_last {
     const cr_conv *conv;
@@ -323,9 +313,7 @@ typedef struct cr_depthwise_last_kernels {
     void (*rows)(const cr_depthwise_last *call, int64_t begin, int64_t end);
 } cr_depthwise_last_kernels;
 
-extern const cr_depthwise_last_kernels cr_depthwise_last_kernels_portable;
-extern const cr_depthwise_last_kernels cr_depthwise_last_kernels_avx2;
-extern const cr_depthwise_last_kernels cr_depthwise_last_kernels_avx512;
+CR_KERNEL_VARIANTS(const cr_depthwise_last_kernels, cr_depthwise_last_kernels, );
 
 bool cr_channels_last_suits(const cr_conv *conv);
 size_t cr_channels_last_prepared_size(const cr_conv *conv);
@@ -360,9 +348,7 @@ typedef struct cr_winograd_weight_kernels {
                    int64_t end, float *weight);
 } cr_winograd_weight_kernels;
 
-extern const cr_winograd_weight_kernels cr_winograd_weight_kernels_portable;
-extern const cr_winograd_weight_kernels cr_winograd_weight_kernels_avx2;
-extern const cr_winograd_weight_kernels cr_winograd_weight_kernels_avx512;
+CR_KERNEL_VARIANTS(const cr_winograd_weight_kernels, cr_winograd_weight_kernels, );
 
 bool cr_winograd_weight_suits(const cr_conv *conv);
 size_t cr_winograd_weight_workspace(const cr_conv *conv);
@@ -394,9 +380,7 @@ typedef struct cr_weight_kernels {
                    int64_t split_step, int64_t begin, int64_t end, float *weight);
 } cr_weight_kernels;
 
-extern const cr_weight_kernels cr_weight_kernels_portable;
-extern const cr_weight_kernels cr_weight_kernels_avx2;
-extern const cr_weight_kernels cr_weight_kernels_avx512;
+CR_KERNEL_VARIANTS(const cr_weight_kernels, cr_weight_kernels, );
 
 bool cr_weight_gradient_suits(const cr_conv *conv);
 size_t cr_weight_gradient_workspace(const cr_conv *conv);
@@ -495,9 +479,7 @@ size_t cr_pair_weights_workspace(const cr_conv *conv, const cr_patches *input);
 void cr_pair_weights_run(const cr_conv *conv, const cr_patches *input, const void *output,
                          void *weight, void *workspace);
 
-extern const cr_conv_kernels cr_conv_kernels_portable[CR_GEMM_TYPE_COUNT];
-extern const cr_conv_kernels cr_conv_kernels_avx2[CR_GEMM_TYPE_COUNT];
-extern const cr_conv_kernels cr_conv_kernels_avx512[CR_GEMM_TYPE_COUNT];
+CR_KERNEL_VARIANTS(const cr_conv_kernels, cr_conv_kernels, [CR_GEMM_TYPE_COUNT]);
 const cr_conv_kernels *cr_conv_kernels_of(cr_gemm_type type);
 
 #endif

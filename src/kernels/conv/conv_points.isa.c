@@ -9,7 +9,7 @@
 
 #include "kernels/conv/way_out.inc"
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(CR_TARGET_NEON)
 #define TILE_ROWS 10
 #elif defined(__AVX2__)
 #define TILE_ROWS 6

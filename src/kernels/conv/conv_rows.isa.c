@@ -7,7 +7,7 @@
 
 #include "kernels/conv/epilogue.inc"
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(CR_TARGET_NEON)
 #define TILE_ROWS 14
 #elif defined(__AVX2__)
 #define TILE_ROWS 6

@@ -8,7 +8,7 @@
  * gradient of the output is turned once for each chunk, so that its channels are contiguous. */
 #include "kernels/conv/vectors.inc"
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(CR_TARGET_NEON)
 #define TILE_ROWS 10
 #elif defined(__AVX2__)
 #define TILE_ROWS 6

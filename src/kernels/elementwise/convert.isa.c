@@ -4,6 +4,8 @@
  */
 #if defined(__F16C__)
 #include <immintrin.h>
+#elif defined(CR_TARGET_NEON)
+#include <arm_neon.h>
 #endif
 #include <string.h>
 
@@ -41,6 +43,9 @@ static void f16_widen(int64_t n, void *to, const void *from)
 #elif defined(__F16C__)
     for (; i + 8 <= n; i += 8)
         _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128((const void *)(in + i))));
+#elif defined(CR_TARGET_NEON)
+    for (; i + 4 <= n; i += 4)
+        vst1q_f32(out + i, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(in + i))));
 #endif
     for (; i < n; i++)
         out[i] = f16_to_float(in[i]);
@@ -58,6 +63,9 @@ static void f16_narrow(int64_t n, void *to, const void *from)
 #elif defined(__F16C__)
     for (; i + 8 <= n; i += 8)
         _mm_storeu_si128((void *)(out + i), _mm256_cvtps_ph(_mm256_loadu_ps(in + i), 0));
+#elif defined(CR_TARGET_NEON)
+    for (; i + 4 <= n; i += 4)
+        vst1_u16(out + i, vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(in + i))));
 #endif
     for (; i < n; i++)
         out[i] = f16_from_float(in[i]);

@@ -27,26 +27,14 @@
 
 /* ---- choice of kernels ---- */
 
-static cr_isa chosen_isa = CR_ISA_COUNT;
-
-void cr_gemm_use_isa(cr_isa isa)
-{
-    chosen_isa = isa;
-}
-
-cr_isa cr_gemm_isa(void)
-{
-    return chosen_isa == CR_ISA_COUNT ? cr_cpu_isa() : chosen_isa;
-}
-
 const cr_gemm_kernels *cr_gemm_kernels_of(cr_gemm_type type)
 {
 #ifdef CR_HAVE_AMX_BF16
-    if (type == CR_GEMM_BF16 && cr_gemm_isa() == CR_ISA_AMX_BF16)
+    if (type == CR_GEMM_BF16 && cr_isa_in_use() == CR_ISA_AMX_BF16)
         return &cr_gemm_tiles_amx_bf16;
 #endif
 #ifdef CR_HAVE_AVX512_BF16
-    if (type == CR_GEMM_BF16 && cr_gemm_isa() == CR_ISA_AVX512_BF16)
+    if (type == CR_GEMM_BF16 && cr_isa_in_use() == CR_ISA_AVX512_BF16)
         return &cr_gemm_pairs_avx512_bf16;
 #endif
     return &(*CR_KERNELS_IN_USE(cr_gemm_kernels))[type];

@@ -17,6 +17,7 @@
 
 #include "base/base.h"
 #include "cresset/tensor.h"
+#include "kernels/variants.h"
 
 #define CR_ROUND_UP(value, unit) (CR_DIV_UP(value, unit) * (unit))
 
@@ -204,9 +205,7 @@ typedef struct cr_gemm_kernels {
 } cr_gemm_kernels;
 
 /* By cr_gemm_type, compiled once for each instruction set. */
-extern const cr_gemm_kernels cr_gemm_kernels_portable[CR_GEMM_TYPE_COUNT];
-extern const cr_gemm_kernels cr_gemm_kernels_avx2[CR_GEMM_TYPE_COUNT];
-extern const cr_gemm_kernels cr_gemm_kernels_avx512[CR_GEMM_TYPE_COUNT];
+CR_KERNEL_VARIANTS(const cr_gemm_kernels, cr_gemm_kernels, [CR_GEMM_TYPE_COUNT]);
 
 /* For bfloat16 by instructions of its own (gemm_pairs_avx512_bf16.c, gemm_tiles_amx_bf16.c). */
 extern const cr_gemm_kernels cr_gemm_pairs_avx512_bf16;
@@ -233,20 +232,5 @@ void cr_gemm_dot_pairs(int64_t rows, int64_t columns, int64_t k, const void *a, 
 void cr_gemm_axpy_pairs(int64_t rows, int64_t columns, int64_t k, const void *a, int64_t a_stride,
                         int64_t a_k_stride, const void *b, int64_t b_k_stride, void *sum,
                         int64_t sum_stride);
-
-/* The instruction set in use: cr_cpu_isa(), or for tests the weaker one set by cr_gemm_use_isa
- * (CR_ISA_COUNT restores the default; not while another thread computes). */
-cr_isa cr_gemm_isa(void);
-void cr_gemm_use_isa(cr_isa isa);
-
-/* Of the tables name_portable, name_avx2 and name_avx512, a pointer to that in use. */
-#ifdef CR_HAVE_AVX512
-#define CR_KERNELS_IN_USE(name)                                                                    \
-    (cr_gemm_isa() >= CR_ISA_AVX512 ? &name##_avx512                                               \
-     : cr_gemm_isa() == CR_ISA_AVX2 ? &name##_avx2                                                 \
-                                    : &name##_portable)
-#else
-#define CR_KERNELS_IN_USE(name) (&name##_portable)
-#endif
 
 #endif

@@ -6,6 +6,8 @@
 #include <string.h>
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(CR_TARGET_NEON)
+#include <arm_neon.h>
 #endif
 
 #include "kernels/elementwise/fastmath.h"
@@ -20,6 +22,10 @@
 #define VECTOR_BYTES 32
 #define VECTOR_LOG   5
 #define ROWS         6
+#elif defined(CR_TARGET_NEON)
+#define VECTOR_BYTES 16
+#define VECTOR_LOG   4
+#define ROWS         12
 #else
 #define VECTOR_BYTES 16
 #define VECTOR_LOG   4
@@ -84,6 +90,8 @@ CR_INLINE vector_f32 widen_f16_vector(const uint16_t *from)
     return (vector_f32)_mm512_cvtph_ps(_mm256_loadu_si256((const void *)from));
 #elif defined(__AVX2__)
     return (vector_f32)_mm256_cvtph_ps(_mm_loadu_si128((const void *)from));
+#elif defined(CR_TARGET_NEON)
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from)));
 #else
     vector_f32 value;
     for (int i = 0; i < VECTOR_BYTES / 4; i++)
@@ -104,6 +112,8 @@ CR_INLINE void narrow_f16_vector(uint16_t *to, vector_f32 value)
     _mm256_storeu_si256((void *)to, _mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT));
 #elif defined(__AVX2__)
     _mm_storeu_si128((void *)to, _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT));
+#elif defined(CR_TARGET_NEON)
+    vst1_u16(to, vreinterpret_u16_f16(vcvt_f16_f32(value)));
 #else
     for (int i = 0; i < VECTOR_BYTES / 4; i++)
         to[i] = f16_from_float(value[i]);

@@ -1,6 +1,7 @@
 /* Which instruction set's kernels normalise, and how their work is split: by channel or by row, in
  * parts that depend on the shape alone. */
 #include "kernels/norm/norm.h"
+#include "kernels/variants.h"
 
 /* Elements a part has at least; below this a thread costs more than it gains. */
 #define PART_ELEMENTS 16384
@@ -11,27 +12,11 @@
 /* Parts whose sums are kept apart, at most. */
 #define MOST_PARTS 32
 
-extern const struct norm_kernels norm_kernels_portable[NORM_TYPE_COUNT];
-#ifdef CR_HAVE_AVX2
-extern const struct norm_kernels norm_kernels_avx2[NORM_TYPE_COUNT];
-#endif
-#ifdef CR_HAVE_AVX512
-extern const struct norm_kernels norm_kernels_avx512[NORM_TYPE_COUNT];
-#endif
+CR_KERNEL_VARIANTS(const struct norm_kernels, norm_kernels, [NORM_TYPE_COUNT]);
 
 const struct norm_kernels *norm_kernels(enum norm_type type)
 {
-    cr_isa isa = cr_cpu_isa();
-#ifdef CR_HAVE_AVX512
-    if (isa >= CR_ISA_AVX512)
-        return &norm_kernels_avx512[type];
-#endif
-#ifdef CR_HAVE_AVX2
-    if (isa >= CR_ISA_AVX2)
-        return &norm_kernels_avx2[type];
-#endif
-    (void)isa;
-    return &norm_kernels_portable[type];
+    return &(*CR_KERNELS_IN_USE(norm_kernels))[type];
 }
 
 /* A range of `job` for one of the kernels, whose first parameter is a pointer to its own job. */

@@ -1,20 +1,10 @@
 /* Which instruction set's loops are used. */
-#include "base/base.h"
 #include "kernels/optimizer/optimizer.h"
+#include "kernels/variants.h"
 
-extern const struct optimizer_loops optimizer_loops_portable;
-extern const struct optimizer_loops optimizer_loops_avx2;
-extern const struct optimizer_loops optimizer_loops_avx512;
+CR_KERNEL_VARIANTS(const struct optimizer_loops, optimizer_loops, );
 
 const struct optimizer_loops *optimizer_loops(void)
 {
-#ifdef CR_HAVE_AVX512
-    if (cr_cpu_isa() >= CR_ISA_AVX512)
-        return &optimizer_loops_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    if (cr_cpu_isa() >= CR_ISA_AVX2)
-        return &optimizer_loops_avx2;
-#endif
-    return &optimizer_loops_portable;
+    return CR_KERNELS_IN_USE(optimizer_loops);
 }

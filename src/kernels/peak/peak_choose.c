@@ -1,20 +1,10 @@
 /* Which instruction set's loops measure the processor. */
-#include "base/base.h"
 #include "kernels/peak/peak_kernels.h"
+#include "kernels/variants.h"
 
-extern const struct peak_loops peak_loops_portable;
-extern const struct peak_loops peak_loops_avx2;
-extern const struct peak_loops peak_loops_avx512;
+CR_KERNEL_VARIANTS(const struct peak_loops, peak_loops, );
 
 const struct peak_loops *peak_loops(void)
 {
-#ifdef CR_HAVE_AVX512
-    if (cr_cpu_isa() >= CR_ISA_AVX512)
-        return &peak_loops_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    if (cr_cpu_isa() >= CR_ISA_AVX2)
-        return &peak_loops_avx2;
-#endif
-    return &peak_loops_portable;
+    return CR_KERNELS_IN_USE(peak_loops);
 }

@@ -3,24 +3,15 @@
 #include <string.h>
 
 #include "kernels/picture/picture_kernels.h"
+#include "kernels/variants.h"
 
 #define BAND 16 /* rows that are transposed at a time */
 
-extern const struct picture_loops picture_loops_portable;
-extern const struct picture_loops picture_loops_avx2;
-extern const struct picture_loops picture_loops_avx512;
+CR_KERNEL_VARIANTS(const struct picture_loops, picture_loops, );
 
 static const struct picture_loops *picture_loops(void)
 {
-#ifdef CR_HAVE_AVX512
-    if (cr_cpu_isa() >= CR_ISA_AVX512)
-        return &picture_loops_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    if (cr_cpu_isa() >= CR_ISA_AVX2)
-        return &picture_loops_avx2;
-#endif
-    return &picture_loops_portable;
+    return CR_KERNELS_IN_USE(picture_loops);
 }
 
 void resample_rows(const struct resample_axis *axis, const uint8_t *from, uint8_t *to,

@@ -8,27 +8,11 @@
 /* Elements a part has at least; below this a thread costs more than it gains. */
 #define PART_ELEMENTS 16384
 
-extern const struct pool_loops pool_loops_portable;
-#ifdef CR_HAVE_AVX2
-extern const struct pool_loops pool_loops_avx2;
-#endif
-#ifdef CR_HAVE_AVX512
-extern const struct pool_loops pool_loops_avx512;
-#endif
+CR_KERNEL_VARIANTS(const struct pool_loops, pool_loops, );
 
 static const struct pool_loops *choose_loops(void)
 {
-    cr_isa isa = cr_cpu_isa();
-#ifdef CR_HAVE_AVX512
-    if (isa >= CR_ISA_AVX512)
-        return &pool_loops_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    if (isa >= CR_ISA_AVX2)
-        return &pool_loops_avx2;
-#endif
-    (void)isa;
-    return &pool_loops_portable;
+    return CR_KERNELS_IN_USE(pool_loops);
 }
 
 struct job {

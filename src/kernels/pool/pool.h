@@ -6,6 +6,7 @@
 #ifndef CR_KERNELS_POOL_POOL_H
 #define CR_KERNELS_POOL_POOL_H
 
+#include "kernels/variants.h"
 #include "tensor/tensor.h"
 
 /* One dimension. Output o sees the inputs o * stride - padding + k * dilation for k < kernel; if it
@@ -85,9 +86,7 @@ struct pool_last_loops {
     void (*rows)(const struct pool_last *pool, int64_t begin, int64_t end);
 };
 
-extern const struct pool_last_loops pool_last_loops_portable;
-extern const struct pool_last_loops pool_last_loops_avx2;
-extern const struct pool_last_loops pool_last_loops_avx512;
+CR_KERNEL_VARIANTS(const struct pool_last_loops, pool_last_loops, );
 
 /* ---- geometry ---- */
 

@@ -4,32 +4,17 @@
 #include <string.h>
 
 #include "kernels/random/random_kernels.h"
+#include "kernels/variants.h"
 
 /* A multiple of RANDOM_GROUP, so that parts begin with a block. */
 #define PART_ELEMENTS 16384
 #define CHUNK         512
 
-extern const struct random_loops random_loops_portable;
-#ifdef CR_HAVE_AVX2
-extern const struct random_loops random_loops_avx2;
-#endif
-#ifdef CR_HAVE_AVX512
-extern const struct random_loops random_loops_avx512;
-#endif
+CR_KERNEL_VARIANTS(const struct random_loops, random_loops, );
 
 const struct random_loops *random_loops(void)
 {
-    cr_isa isa = cr_cpu_isa();
-#ifdef CR_HAVE_AVX512
-    if (isa >= CR_ISA_AVX512)
-        return &random_loops_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    if (isa >= CR_ISA_AVX2)
-        return &random_loops_avx2;
-#endif
-    (void)isa;
-    return &random_loops_portable;
+    return CR_KERNELS_IN_USE(random_loops);
 }
 
 /* ---- how many words an element takes ---- */

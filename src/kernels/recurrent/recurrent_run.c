@@ -8,27 +8,11 @@
 #define PART_MACS     (1 << 17) /* of a step; less is not worth waking a thread */
 #define PART_ELEMENTS 32768     /* of what is copied */
 
-extern const struct recurrent_kernels recurrent_kernels_portable[CR_GEMM_TYPE_COUNT];
-#ifdef CR_HAVE_AVX2
-extern const struct recurrent_kernels recurrent_kernels_avx2[CR_GEMM_TYPE_COUNT];
-#endif
-#ifdef CR_HAVE_AVX512
-extern const struct recurrent_kernels recurrent_kernels_avx512[CR_GEMM_TYPE_COUNT];
-#endif
+CR_KERNEL_VARIANTS(const struct recurrent_kernels, recurrent_kernels, [CR_GEMM_TYPE_COUNT]);
 
 static const struct recurrent_kernels *kernels_of(cr_gemm_type type)
 {
-    cr_isa isa = cr_cpu_isa();
-#ifdef CR_HAVE_AVX512
-    if (isa >= CR_ISA_AVX512)
-        return &recurrent_kernels_avx512[type];
-#endif
-#ifdef CR_HAVE_AVX2
-    if (isa >= CR_ISA_AVX2)
-        return &recurrent_kernels_avx2[type];
-#endif
-    (void)isa;
-    return &recurrent_kernels_portable[type];
+    return &(*CR_KERNELS_IN_USE(recurrent_kernels))[type];
 }
 
 int64_t recurrent_gates(enum recurrent_cell cell)

@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "kernels/reduce/reduce.h"
+#include "kernels/variants.h"
 
 /* Columns that are walked side by side. */
 #define COLUMNS 256
@@ -19,27 +20,11 @@
 /* A reduced dimension shorter than this is not worth a row when there are columns instead. */
 #define SHORT_ROW 32
 
-extern const struct reduce_loops reduce_loops_portable;
-#ifdef CR_HAVE_AVX2
-extern const struct reduce_loops reduce_loops_avx2;
-#endif
-#ifdef CR_HAVE_AVX512
-extern const struct reduce_loops reduce_loops_avx512;
-#endif
+CR_KERNEL_VARIANTS(const struct reduce_loops, reduce_loops, );
 
 const struct reduce_loops *reduce_loops(void)
 {
-    cr_isa isa = cr_cpu_isa();
-#ifdef CR_HAVE_AVX512
-    if (isa >= CR_ISA_AVX512)
-        return &reduce_loops_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    if (isa >= CR_ISA_AVX2)
-        return &reduce_loops_avx2;
-#endif
-    (void)isa;
-    return &reduce_loops_portable;
+    return CR_KERNELS_IN_USE(reduce_loops);
 }
 
 /* ---- the plan ---- */

@@ -1,6 +1,7 @@
 /* Resizing, sampling and patches over all planes, on several threads; the tables of resizing. */
 #include <math.h>
 
+#include "kernels/variants.h"
 #include "kernels/vision/vision_kernels.h"
 
 /* Elements a part has at least; below this a thread costs more than it gains. */
@@ -9,27 +10,11 @@
 /* The cubic kernel's free parameter, as PyTorch and OpenCV choose it. */
 #define CUBIC_A (-0.75)
 
-extern const struct vision_loops vision_loops_portable;
-#ifdef CR_HAVE_AVX2
-extern const struct vision_loops vision_loops_avx2;
-#endif
-#ifdef CR_HAVE_AVX512
-extern const struct vision_loops vision_loops_avx512;
-#endif
+CR_KERNEL_VARIANTS(const struct vision_loops, vision_loops, );
 
 static const struct vision_loops *choose_loops(void)
 {
-    cr_isa isa = cr_cpu_isa();
-#ifdef CR_HAVE_AVX512
-    if (isa >= CR_ISA_AVX512)
-        return &vision_loops_avx512;
-#endif
-#ifdef CR_HAVE_AVX2
-    if (isa >= CR_ISA_AVX2)
-        return &vision_loops_avx2;
-#endif
-    (void)isa;
-    return &vision_loops_portable;
+    return CR_KERNELS_IN_USE(vision_loops);
 }
 
 struct job {

@@ -86,6 +86,77 @@ const cr_transform_type data_center_crop = {
     .picture = center_crop,
 };
 
+/* ---- pad ---- */
+
+enum pad_mode { PAD_CONSTANT, PAD_EDGE, PAD_REFLECT, PAD_SYMMETRIC };
+
+static const char *check_pad(const cr_transform *transform, int64_t channels)
+{
+    (void)channels;
+    double padding = transform->parameters[0];
+    double fill = transform->parameters[1];
+    if (!(padding >= 0 && padding <= CR_IMAGE_MAX_SIDE) || padding != floor(padding))
+        return "a padding of 0 to 65536 whole pixels";
+    return fill >= 0 && fill <= 255 && fill == floor(fill) ? NULL : "a fill of 0 to 255";
+}
+
+static void pad_shape(const cr_transform *transform, cr_shape *shape)
+{
+    int64_t padding = (int64_t)transform->parameters[0];
+    for (int i = 1; i < 3; i++)
+        shape->dim[i] += shape->dim[i] < 0 ? 0 : 2 * padding;
+}
+
+/* The index inside that stands for one outside, over and over for paddings beyond the size. */
+static int64_t pad_source(int64_t i, int64_t size, enum pad_mode mode)
+{
+    int64_t edge = mode == PAD_SYMMETRIC; /* whether the edge's own pixel comes again */
+    if (mode == PAD_EDGE || size == 1)
+        return CR_MIN(CR_MAX(i, 0), size - 1);
+    while (i < 0 || i >= size)
+        i = i < 0 ? -i - edge : 2 * size - 2 + edge - i;
+    return i;
+}
+
+static cr_status pad(const cr_transform *transform, cr_image *image, cr_image *spare,
+                     cr_generator *generator)
+{
+    (void)generator;
+    int64_t padding = (int64_t)transform->parameters[0];
+    enum pad_mode mode = (enum pad_mode)transform->parameters[2];
+    int64_t height = image->height + 2 * padding;
+    int64_t width = image->width + 2 * padding;
+    size_t channels = (size_t)image->channels;
+    if (mode == PAD_CONSTANT)
+        return cut(image, spare, -padding, -padding, height, width,
+                   (uint8_t)transform->parameters[1]);
+    if (cr_image_resize_room(spare, height, width, image->channels) != CR_OK)
+        return cr_error_status();
+    uint8_t *out = spare->pixels;
+    for (int64_t y = 0; y < height; y++) {
+        int64_t row = pad_source(y - padding, image->height, mode);
+        for (int64_t x = 0; x < width; x++, out += channels) {
+            int64_t column = pad_source(x - padding, image->width, mode);
+            memcpy(out, image->pixels + (size_t)(row * image->width + column) * channels, channels);
+        }
+    }
+    data_image_swap(image, spare);
+    return CR_OK;
+}
+
+const cr_transform_type data_pad = {
+    .name = "pad",
+    .about = "PADDING pixels added on every side",
+    .least = 1,
+    .most = 3,
+    .parameters = { { "padding", 0, NULL },
+                    { "fill", 0, NULL },
+                    { "mode", PAD_CONSTANT, "constant edge reflect symmetric" } },
+    .check = check_pad,
+    .shape = pad_shape,
+    .picture = pad,
+};
+
 /* ---- random_crop ---- */
 
 /* A whole number in 0 … most. */

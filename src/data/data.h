@@ -44,9 +44,50 @@ void data_image_swap(cr_image *a, cr_image *b);
 cr_status data_resize(cr_image *image, cr_image *spare, int64_t height, int64_t width,
                       enum data_interpolation interpolation);
 
+/* Turns a picture counter-clockwise about its middle, in its own size unless it expands. */
+cr_status data_rotate(cr_image *image, cr_image *spare, double degrees,
+                      enum data_interpolation interpolation, bool expands, uint8_t fill);
+
+/* Clockwise degrees, a scale, shears in degrees, and a translation in pixels. */
+struct data_affine {
+    double degrees;
+    double scale;
+    double shear_x;
+    double shear_y;
+    double right;
+    double down;
+    bool about_corner; /* the upper left one; false: about the middle */
+};
+cr_status data_affine(cr_image *image, cr_image *spare, const struct data_affine *affine,
+                      enum data_interpolation interpolation, uint8_t fill);
+
+/* A plane (height, width) blurred by a gaussian in a window of `size` (odd), mirrored at the edges.
+ * False without memory. */
+bool data_blur_plane(float *plane, int64_t height, int64_t width, int size, double sigma);
+
+/* Changes of colour; factors are 1 for no change, that of hue 0. */
+void data_brightness(cr_image *image, double factor);
+void data_contrast(cr_image *image, double factor);
+void data_saturation(cr_image *image, double factor);
+void data_hue(cr_image *image, double factor);
+cr_status data_sharpness(cr_image *image, cr_image *spare, double factor);
+void data_invert(cr_image *image);
+void data_posterize(cr_image *image, int bits);
+void data_solarize(cr_image *image, double threshold);
+void data_equalize(cr_image *image);
+void data_autocontrast(cr_image *image);
+
+/* The grey of an RGB pixel, and plain + factor (own - plain) rounded down as Pillow does. */
+uint8_t data_grey(const uint8_t *rgb);
+uint8_t data_blend(uint8_t plain, uint8_t own, float factor);
+
 /* The kinds of transforms, in the files that hold them; transform_types.c lists them. */
 extern const cr_transform_type data_resize_type, data_center_crop, data_random_crop,
-    data_random_resized_crop, data_flip, data_vertical_flip, data_crop, data_shift, data_erase,
+    data_random_resized_crop, data_pad, data_flip, data_vertical_flip, data_crop, data_shift,
+    data_rotate_type, data_affine_type, data_perspective_type, data_elastic_type, data_jitter_type,
+    data_grayscale, data_random_grey, data_random_invert, data_random_posterize,
+    data_random_solarize, data_random_equalize, data_random_autocontrast, data_blur,
+    data_sharpness_type, data_randaugment, data_trivialaugment, data_autoaugment, data_erase,
     data_cutout, data_normalize;
 
 /* Checks that many kinds of transforms share; see cr_transform_type. */

@@ -49,7 +49,7 @@ cr_status cr_image_copy(const cr_image *from, cr_image *to)
 }
 
 /* ITU-R 601-2 luma in 16-bit fixed point, as Pillow rounds it. */
-static uint8_t grey_of(const uint8_t *rgb)
+uint8_t data_grey(const uint8_t *rgb)
 {
     return (uint8_t)((19595U * rgb[0] + 38470U * rgb[1] + 7471U * rgb[2] + 0x8000U) >> 16);
 }
@@ -62,7 +62,7 @@ static void narrow(cr_image *image, int channels)
     uint8_t *to = image->pixels;
     for (size_t i = 0; i < count; i++, from += image->channels, to += channels) {
         if (channels == 1)
-            *to = grey_of(from);
+            *to = data_grey(from);
         else
             memmove(to, from, 3);
     }

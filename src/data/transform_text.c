@@ -1,4 +1,5 @@
 /* The text form of lists of transforms: "resize:256,rotate:10:fill=128". */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -193,9 +194,15 @@ void cr_transform_print(const cr_transform_list *list, cr_text *text)
     for (int i = 0; i < list->count; i++) {
         const cr_transform *transform = &list->items[i];
         cr_text_printf(text, "%s%s", i > 0 ? "," : "", transform->type->name);
+        bool by_name = false; /* after one that was left out */
         for (int p = 0; p < transform->count; p++) {
             const char *words = transform->type->parameters[p].words;
+            by_name |= isnan(transform->parameters[p]);
+            if (isnan(transform->parameters[p]))
+                continue;
             cr_text_append(text, ":");
+            if (by_name)
+                cr_text_printf(text, "%s=", transform->type->parameters[p].name);
             if (words)
                 print_word(words, (int)transform->parameters[p], text);
             else

@@ -11,7 +11,7 @@ try:
     import torch
     from PIL import Image
     from torchvision import transforms
-    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms import InterpolationMode, autoaugment, functional
 except ImportError as missing:
     print(f"skipped: torchvision is not installed for {sys.executable} ({missing})")
     sys.exit(77)
@@ -63,6 +63,9 @@ WORDS = {"nearest": InterpolationMode.NEAREST, "bilinear": InterpolationMode.BIL
 class Exact(unittest.TestCase):
     """Pixel by pixel."""
 
+    # Pillow multiplies RGBA by its transparency first, which we leave to the conversion to RGB.
+    OPAQUE = [picture for picture in PICTURES if picture.shape[2:] != (4,)]
+
     def compare(self, text, reference, pictures=None):
         for picture in PICTURES if pictures is None else pictures:
             mode = {2: "L", 3: "RGB" if picture.shape[-1] == 3 else "RGBA"}[picture.ndim]
@@ -75,13 +78,11 @@ class Exact(unittest.TestCase):
                                  f"{abs(found.astype(int) - wanted).max()}")
 
     def test_resize(self):
-        # Pillow multiplies RGBA by its transparency first, which we leave to the conversion to RGB.
-        pictures = [picture for picture in PICTURES if picture.shape[2:] != (4,)]
         for word, mode in WORDS.items():
             for size in (24, (40, 31), (11, 200), (64, 64), 1):
                 words = ":".join(map(str, size)) if isinstance(size, tuple) else f"{size}"
                 self.compare(f"resize:{words}:interpolation={word}",
-                             transforms.Resize(size, mode), pictures)
+                             transforms.Resize(size, mode), self.OPAQUE)
 
     def test_center_crop(self):
         for size in (1, 5, 32, 63, (20, 90), (301, 4)):
@@ -91,6 +92,80 @@ class Exact(unittest.TestCase):
     def test_flips(self):
         self.compare("flip:1", transforms.RandomHorizontalFlip(1))
         self.compare("vertical_flip:1", transforms.RandomVerticalFlip(1))
+
+    def test_pad(self):
+        for mode in ("constant", "edge", "reflect", "symmetric"):
+            for padding in (0, 1, 4):
+                pictures = [picture for picture in PICTURES if min(picture.shape[:2]) > 4]
+                self.compare(f"pad:{padding}:7:{mode}", transforms.Pad(padding, 7, mode), pictures)
+        self.compare("pad:9:mode=reflect", transforms.Pad(9, 0, "reflect"), [noise(5, 4)])
+
+    def test_rotate(self):
+        for word in ("nearest", "bilinear", "bicubic"):
+            for degrees in (0, 10, -33.3, 90, 180, 270, 123.456, -360):
+                for grows in ("no", "yes"):
+                    def reference(picture):
+                        return functional.rotate(picture, degrees, WORDS[word], grows == "yes",
+                                                 fill=9)
+                    if grows == "no":
+                        self.compare(f"rotate:{degrees}:{degrees}:{word}:9", reference,
+                                     self.OPAQUE)
+                    else:  # the size that comes out is not known before
+                        self.compare_grown(f"rotate:{degrees}:{degrees}:{word}:9:yes", reference)
+
+    def compare_grown(self, text, reference):
+        for picture in self.OPAQUE:
+            wanted = numpy.asarray(reference(Image.fromarray(picture)))
+            with self.subTest(text=text, size=picture.shape):
+                height, width = wanted.shape[:2]
+                found = pixels_of(f"{text},center_crop:{height}:{width}", picture)
+                self.assertTrue(numpy.array_equal(found, wanted))
+
+    def test_affine(self):
+        for word in ("nearest", "bilinear", "bicubic"):
+            for degrees, scale in ((0, 1), (0, 0.7), (20, 1), (-45, 1.3), (90, 2), (7, 0.01)):
+                self.compare(
+                    f"affine:{degrees}:{degrees}:0:{scale}:{scale}:0:{word}:30",
+                    lambda picture, d=degrees, s=scale, w=word: functional.affine(
+                        picture, d, [0, 0], s, [0, 0], WORDS[w], fill=30), self.OPAQUE)
+
+    def test_colours(self):
+        rgb = [picture for picture in PICTURES if picture.shape[2:] != (4,)]
+        self.compare("invert:1", functional.invert, rgb)
+        self.compare("equalize:1", functional.equalize, rgb)
+        self.compare("autocontrast:1", functional.autocontrast, rgb)
+        flat = [numpy.full((9, 8, 3), 77, numpy.uint8), noise(40, 40) // 4 + 90]
+        self.compare("equalize:1", functional.equalize, flat)
+        self.compare("autocontrast:1", functional.autocontrast, flat)
+        for bits in (0, 1, 4, 7, 8):
+            self.compare(f"posterize:{bits}:1", lambda p, b=bits: functional.posterize(p, b), rgb)
+        for threshold in (0, 100, 128.5, 256):
+            self.compare(f"solarize:{threshold}:1",
+                         lambda p, t=threshold: functional.solarize(p, t), rgb)
+        for factor in (0, 0.3, 1, 2, 7.5):
+            self.compare(f"sharpness:{factor}:1",
+                         lambda p, f=factor: functional.adjust_sharpness(p, f), rgb)
+        self.compare("random_grayscale:1", transforms.RandomGrayscale(1), rgb)
+        for picture in rgb:
+            for channels in (1, 3):
+                found = apply(f"grayscale:{channels}", picture)
+                wanted = functional.to_grayscale(Image.fromarray(picture), channels)
+                self.assertTrue(torch.equal(torch.from_numpy(found),
+                                            functional.to_tensor(wanted)))
+
+    def test_blur(self):
+        """Sums in another order may round a half the other way: by one, and seldom."""
+        for size, sigma in ((3, 0.5), (5, 1.5), (9, 2.0), (23, 3.3)):
+            for picture in PICTURES:
+                if min(picture.shape[:2]) <= size // 2 or picture.shape[2:] == (4,):
+                    continue
+                wanted = functional.gaussian_blur(Image.fromarray(picture), size, sigma)
+                wanted = numpy.asarray(wanted).astype(int)
+                difference = abs(pixels_of(f"blur:{size}:{sigma}:{sigma}", picture) - wanted)
+                self.assertLessEqual(difference.max(), 1)
+                self.assertLessEqual((difference > 0).mean(), 1e-3)
+        with self.assertRaisesRegex(cr.CressetError, "blur: a window of 9 pixels does not fit"):
+            pixels_of("blur:9", noise(4, 20))
 
     def test_imagenet(self):
         """The whole preparation of ImageNet's pictures, to the bit."""
@@ -118,6 +193,114 @@ class Chance(unittest.TestCase):
         picture = self.coordinates(4, 4)
         flips = sum(int(pixels_of("flip:0.3", picture, 1, i)[0, 0, 1] == 3) for i in range(2000))
         self.assertLess(abs(flips - 600), 5 * math.sqrt(2000 * 0.3 * 0.7))
+
+    # What torchvision's policies are made of, at one magnitude: (operation, magnitude).
+    SIGNED = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color",
+              "Contrast", "Sharpness")
+
+    def candidates(self, picture, magnitudes):
+        image = Image.fromarray(picture)
+        found = {}
+        for name, values in magnitudes.items():
+            for value in values:
+                for sign in ((1, -1) if name in self.SIGNED else (1,)):
+                    result = autoaugment._apply_op(image, name, float(value) * sign,
+                                                   InterpolationMode.NEAREST, None)
+                    found.setdefault(numpy.asarray(result).tobytes(), []).append(name)
+        return found
+
+    def check_policy(self, text, magnitudes, least):
+        picture = noise(31, 44)
+        candidates = self.candidates(picture, magnitudes)
+        seen = set()
+        for i in range(1500):
+            result = pixels_of(text, picture, 4, i).tobytes()
+            self.assertIn(result, candidates, f"{text}, sample {i}: torchvision gives none such")
+            seen.add(result)
+        self.assertGreaterEqual(len(seen), least)
+
+    def test_randaugment(self):
+        for magnitude in (9, 30):
+            space = transforms.RandAugment()._augmentation_space(31, (31, 44))
+            magnitudes = {name: [values[magnitude].item() if values.ndim else 0.0]
+                          for name, (values, _) in space.items()}
+            every = len(self.candidates(noise(31, 44), magnitudes))
+            self.check_policy(f"randaugment:1:{magnitude}", magnitudes, every)
+
+    def test_trivialaugment(self):
+        space = transforms.TrivialAugmentWide()._augmentation_space(31)
+        magnitudes = {name: [float(value) for value in values] if values.ndim else [0.0]
+                      for name, (values, _) in space.items()}
+        self.check_policy("trivialaugment", magnitudes, 350)
+
+    def test_autoaugment(self):
+        """Each pair of the policy, all ways that its chances allow."""
+        picture = noise(31, 44)
+        for policy in autoaugment.AutoAugmentPolicy:
+            reference = transforms.AutoAugment(policy)
+            space = reference._augmentation_space(10, (31, 44))
+            wanted = set()
+            for pair in reference.policies:
+                for way in range(16):
+                    image = Image.fromarray(picture)
+                    for i, (name, p, level) in enumerate(pair):
+                        values, signed = space[name]
+                        value = values[level].item() if level is not None else 0.0
+                        if way >> i & 1 and p > 0:
+                            image = autoaugment._apply_op(
+                                image, name, -value if signed and way >> (2 + i) & 1 else value,
+                                InterpolationMode.NEAREST, None)
+                    wanted.add(numpy.asarray(image).tobytes())
+            seen = {pixels_of(f"autoaugment:{policy.value}", picture, 5, i).tobytes()
+                    for i in range(1000)}
+            self.assertLessEqual(seen, wanted)
+            self.assertGreater(len(seen), 40)
+
+    def test_jitter(self):
+        picture = noise(20, 30)
+        image = Image.fromarray(picture)
+        hues = {numpy.asarray(functional.adjust_hue(image, i / 254)).tobytes()
+                for i in range(-127, 128)}
+        seen = {pixels_of("jitter:hue=0.5", picture, 6, i).tobytes() for i in range(600)}
+        self.assertLessEqual(seen, hues)
+        self.assertGreater(len(seen), 200)
+        flat = numpy.full((2, 2, 3), 100, numpy.uint8)
+        values = numpy.array([int(pixels_of("jitter:0.4", flat, 7, i)[0, 0, 0])
+                              for i in range(2000)])
+        self.assertTrue(60 <= values.min() <= 61 and 138 <= values.max() <= 139)
+        self.assertLess(abs(values.mean() + 0.5 - 100), 5 * 80 / math.sqrt(12 * 2000))
+        grey = pixels_of("jitter:saturation=100", noise(6, 6, 1), 8, 0)
+        self.assertEqual(grey.shape, (6, 6))
+        # The parts in another order give another picture.
+        both = {pixels_of("jitter:0.9:0.9", picture, 9, i).tobytes() for i in range(50)}
+        self.assertEqual(len(both), 50)
+
+    def test_warps(self):
+        """Where the middle goes is all that may be drawn."""
+        picture = self.coordinates(64, 64)
+        moved = numpy.array([pixels_of("affine:0:translate=0.25", picture, 1, i)[32, 32, :2]
+                             for i in range(800)]).astype(int)
+        self.assertEqual((moved.min(), moved.max()), (16, 48))
+        self.assertLess(abs(moved.mean() - 32), 5 * 33 / math.sqrt(12 * 1600))
+        angles = []
+        for i in range(800):
+            turned = pixels_of("rotate:30:interpolation=bilinear", picture, 2, i).astype(float)
+            dy, dx = turned[32, 40, :2] - turned[32, 24, :2]
+            angles.append(math.degrees(math.atan2(dy, dx)))
+        self.assertLess(abs(numpy.mean(angles)), 5 * 60 / math.sqrt(12 * 800))
+        self.assertTrue(27 < max(angles) < 31 and -31 < min(angles) < -27)
+        inset = [pixels_of("perspective:0.5:1", picture, 3, i) for i in range(300)]
+        corner = numpy.array([one[0, 0].max() == 0 and one[20, 20].max() > 0 for one in inset])
+        self.assertGreater(corner.mean(), 0.9)
+        self.assertTrue(numpy.array_equal(pixels_of("perspective:0.5:0", picture), picture))
+        self.assertTrue(numpy.array_equal(pixels_of("perspective:0:1", picture), picture))
+        self.assertTrue(numpy.array_equal(pixels_of("elastic:0", picture), picture))
+        bent = pixels_of("elastic:100:6", self.coordinates(200, 200), 4, 0).astype(int)
+        shift = bent[40:160, 40:160, :2] - self.coordinates(200, 200)[40:160, 40:160, :2]
+        torch.manual_seed(0)
+        field = transforms.ElasticTransform(100.0, 6.0).get_params([100.0] * 2, [6.0] * 2,
+                                                                   [200, 200])
+        self.assertLess(abs(shift.std() / (field * 100).std().item() - 1), 0.4)
 
     def test_random_crop(self):
         picture = self.coordinates(20, 13)

@@ -31,6 +31,26 @@ typedef struct cr_attention_args {
     cr_scaled_dot_product_attention_with((cr_attention_args){ .query = __VA_ARGS__ })
 cr_tensor *cr_scaled_dot_product_attention_with(cr_attention_args args);
 
+/* Self-attention inside windows of rows whose query, key and value one product made, as in Liu et
+ * al., "Swin Transformer", 2021: softmax(scale query keyᵀ + bias + mask) value.
+ *
+ * qkv (N, rows, 3, heads, E); windows (count, L), int64: the rows of each window, where every row
+ * is in one window; NULL: all rows are one. bias (heads, L, L) is added in all windows, mask
+ * (count, L, L) for all heads, each float32, or float64 as qkv is; a mask has no gradient. Result
+ * (N, rows, heads, E), with each row where it was. L and E are 128 at most.
+ *
+ * Owned by the frame; NULL on failure. bfloat16 and float16 are computed in float32. */
+typedef struct cr_window_attention_args {
+    cr_tensor *qkv;
+    cr_tensor *windows;
+    cr_tensor *bias;
+    cr_tensor *mask;
+    double scale; /* 0: 1 / sqrt(E) */
+} cr_window_attention_args;
+#define cr_window_attention(...)                                                                   \
+    cr_window_attention_with((cr_window_attention_args){ .qkv = __VA_ARGS__ })
+cr_tensor *cr_window_attention_with(cr_window_attention_args args);
+
 #ifdef __cplusplus
 }
 #endif

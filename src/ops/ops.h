@@ -59,7 +59,8 @@
     X(sum_ops)                                                                                     \
     X(unary_ops)                                                                                   \
     X(view_ops)                                                                                    \
-    X(vision_ops)
+    X(vision_ops)                                                                                  \
+    X(window_attention_ops)
 
 #define OP_FAMILY_DECLARE(name) extern OP_FAMILY(name);
 OP_FAMILY_TABLE(OP_FAMILY_DECLARE)

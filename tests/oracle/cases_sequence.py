@@ -1,4 +1,7 @@
-"""Cases of the ops in src/ops/recurrent.c, recurrent_layer.c and attention.c."""
+"""Cases of the ops in src/ops/recurrent.c, recurrent_layer.c, attention.c and
+window_attention.c."""
+import dataclasses
+
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -201,3 +204,39 @@ refuses("scaled_dot_product_attention", sample(real(3, 4), real(5, 4), real(5, 4
         "probability")
 refuses("scaled_dot_product_attention",
         sample(real(4, 3, 4), real(3, 5, 4), real(3, 5, 4), enable_gqa=True), "heads")
+
+
+# ---- attention inside windows ----
+
+def window_attention(qkv, windows=None, bias=None, mask=None, *, scale=0.0):
+    rows = windows if windows is not None else torch.arange(qkv.shape[1])[None]
+    q, k, v = qkv[:, rows].permute(3, 0, 1, 4, 2, 5)
+    scores = q @ k.transpose(-1, -2) * (scale or q.shape[-1] ** -0.5)
+    if bias is not None:
+        scores = scores + bias
+    if mask is not None:
+        scores = scores + mask[:, None].to(scores.dtype)
+    y = (scores.softmax(-1) @ v).transpose(2, 3).flatten(1, 2)
+    return y[:, rows.flatten().argsort()]
+
+
+def places(windows, size):
+    """Every row in one window, in no order."""
+    order = torch.randperm(windows * size, generator=torch.Generator().manual_seed(1))
+    return dataclasses.replace(exactly(order.view(windows, size), dtype=torch.int64, grad=False),
+                               expand=False)
+
+
+case("window_attention", window_attention,
+     sample(real(2, 12, 3, 2, 4), places(3, 4), real(2, 4, 4), real(3, 4, 4).frozen()),
+     sample(real(2, 7, 3, 2, 5), None, real(2, 7, 7)),
+     sample(real(1, 20, 3, 1, 40), places(1, 20), None, real(1, 20, 20).frozen(), scale=0.3),
+     sample(real(3, 98, 3, 2, 32), places(2, 49), real(2, 49, 49), real(2, 49, 49).frozen()),
+     loosen=3, zero_dim=False, half_gradient=False, empty=False)
+refuses("window_attention", sample(real(2, 5, 2, 2, 4)), "qkv must be")
+refuses("window_attention", sample(real(2, 129, 3, 2, 4)), "too large")
+refuses("window_attention", sample(real(2, 4, 3, 2, 4), exactly([[0, 1], [3, 3]],
+                                                               dtype=torch.int64)), "twice")
+refuses("window_attention", sample(real(2, 4, 3, 2, 4), exactly([[0, 1]], dtype=torch.int64)),
+        "hold 2 rows")
+refuses("window_attention", sample(real(2, 4, 3, 2, 4), None, real(2, 4, 3)), "bias has shape")

@@ -3,6 +3,7 @@
  * layer; attention looks at windows of 7×7 positions, every second block at shifted ones. */
 #include <stdio.h>
 
+#include "cresset/attention.h"
 #include "cresset/models.h"
 #include "cresset/ops.h"
 
@@ -42,36 +43,49 @@ static struct window_grid window_grid_of(const cr_tensor *x, bool shifted)
     return grid;
 }
 
-static cr_tensor *roll(cr_tensor *x, int64_t down, int64_t right)
-{
-    return down || right ? cr_roll(x, CR_SHAPE(down, right), CR_SHAPE(1, 2)) : x;
-}
-
-/* (N, H, W, C) → (N, windows, 49, C) */
-static cr_tensor *cut_windows(cr_tensor *x, const struct window_grid *grid)
+/* (N, H, W, C) filled up to whole windows. */
+static cr_tensor *fill_up(cr_tensor *x, const struct window_grid *grid)
 {
     int64_t below = grid->height - cr_dim(x, 1), beside = grid->width - cr_dim(x, 2);
     if (below || beside)
         x = cr_pad(x, CR_SHAPE(0, 0, 0, beside, 0, below), CR_PAD_CONSTANT, 0);
-    x = roll(x, -grid->down, -grid->right);
-    x = cr_unflatten(x, 2, CR_SHAPE(grid->width / WINDOW, WINDOW));
-    x = cr_unflatten(x, 1, CR_SHAPE(grid->height / WINDOW, WINDOW));
-    x = cr_permute(x, CR_SHAPE(0, 1, 3, 2, 4, 5));
-    return cr_reshape(x, CR_SHAPE(cr_dim(x, 0), -1, WINDOW_AREA, cr_dim(x, 5)));
+    return x;
 }
 
-/* Back to (N, H, W, C), without what was padded. */
-static cr_tensor *join_windows(cr_tensor *x, const struct window_grid *grid, int64_t height,
-                               int64_t width)
+/* Back to (N, H, W, C), without what was filled up. */
+static cr_tensor *cut_off(cr_tensor *x, const struct window_grid *grid, int64_t height,
+                          int64_t width)
 {
-    x = cr_reshape(x, CR_SHAPE(cr_dim(x, 0), grid->height / WINDOW, grid->width / WINDOW, WINDOW,
-                               WINDOW, cr_dim(x, 3)));
-    x = cr_permute(x, CR_SHAPE(0, 1, 3, 2, 4, 5));
-    x = cr_reshape(x, CR_SHAPE(cr_dim(x, 0), grid->height, grid->width, cr_dim(x, 5)));
-    x = roll(x, grid->down, grid->right);
     if (grid->height != height)
         x = cr_narrow(x, 1, 0, height);
     return grid->width != width ? cr_narrow(x, 2, 0, width) : x;
+}
+
+static int64_t window_count(const struct window_grid *grid)
+{
+    return grid->height / WINDOW * (grid->width / WINDOW);
+}
+
+/* Where in the map, which is rolled by the shift, position `i` of a window is. */
+static int64_t position_of(const struct window_grid *grid, int64_t window, int64_t i)
+{
+    int64_t columns = grid->width / WINDOW;
+    int64_t row = window / columns * WINDOW + i / WINDOW + grid->down;
+    int64_t column = window % columns * WINDOW + i % WINDOW + grid->right;
+    return row % grid->height * grid->width + column % grid->width;
+}
+
+/* The positions of each window, (windows, 49). */
+static cr_tensor *window_positions(const struct window_grid *grid, cr_device device)
+{
+    cr_tensor *positions =
+        cr_empty(CR_SHAPE(window_count(grid), WINDOW_AREA), .dtype = CR_I64, .device = device);
+    int64_t *values = cr_data(positions);
+    for (int64_t w = 0; values && w < window_count(grid); w++) {
+        for (int64_t i = 0; i < WINDOW_AREA; i++)
+            *values++ = position_of(grid, w, i);
+    }
+    return positions;
 }
 
 /* ---- attention ---- */
@@ -126,12 +140,12 @@ static int part_of(const struct window_grid *grid, int64_t window, int64_t i)
            part_along(column, grid->width, grid->right);
 }
 
-/* (windows, 1, 49, 49): 0, or a large negative number where two positions are in different parts.
+/* (windows, 49, 49): 0, or a large negative number where two positions are in different parts.
  */
 static cr_tensor *shift_mask(const struct window_grid *grid, cr_device device)
 {
-    int64_t windows = grid->height / WINDOW * (grid->width / WINDOW);
-    cr_tensor *mask = cr_empty(CR_SHAPE(windows, 1, WINDOW_AREA, WINDOW_AREA), .device = device);
+    int64_t windows = window_count(grid);
+    cr_tensor *mask = cr_empty(CR_SHAPE(windows, WINDOW_AREA, WINDOW_AREA), .device = device);
     float *values = cr_data(mask);
     for (int64_t w = 0; values && w < windows; w++) {
         int parts[WINDOW_AREA];
@@ -143,27 +157,21 @@ static cr_tensor *shift_mask(const struct window_grid *grid, cr_device device)
     return mask;
 }
 
-/* Part `i` of query, key and value in (N, windows, 49, 3, heads, D): (N, windows, heads, 49, D). */
-static cr_tensor *head_view(cr_tensor *qkv, int64_t i)
-{
-    return cr_transpose(cr_select(qkv, 3, i), 2, 3);
-}
-
 /* (N, H, W, C) → (N, H, W, C) */
 static cr_tensor *window_attention(cr_scope at, cr_tensor *x, int64_t heads, bool shifted)
 {
     int64_t height = cr_dim(x, 1), width = cr_dim(x, 2), channels = cr_dim(x, 3);
     struct window_grid grid = window_grid_of(x, shifted);
+    cr_device device = cr_device_of(x);
     cr_tensor *bias = position_bias(at, heads);
-    if (grid.down || grid.right)
-        bias = cr_add(bias, shift_mask(&grid, cr_device_of(x)));
-    cr_tensor *qkv = cr_linear(at, "qkv", cut_windows(x, &grid), .out = 3 * channels);
-    qkv = cr_unflatten(qkv, -1, CR_SHAPE(3, heads, channels / heads));
-    cr_tensor *y = cr_scaled_dot_product_attention(head_view(qkv, 0), head_view(qkv, 1),
-                                                   head_view(qkv, 2), .attn_mask = bias);
-    y = cr_flatten(cr_transpose(y, 2, 3), -2, -1);
+    cr_tensor *mask = grid.down || grid.right ? shift_mask(&grid, device) : NULL;
+    cr_tensor *qkv = cr_linear(at, "qkv", fill_up(x, &grid), .out = 3 * channels);
+    qkv = cr_unflatten(cr_flatten(qkv, 1, 2), -1, CR_SHAPE(3, heads, channels / heads));
+    cr_tensor *y = cr_window_attention(qkv, .windows = window_positions(&grid, device),
+                                       .bias = bias, .mask = mask);
+    y = cr_unflatten(cr_flatten(y, -2, -1), 1, CR_SHAPE(grid.height, grid.width));
     y = cr_linear(at, "proj", y, .out = channels);
-    return join_windows(y, &grid, height, width);
+    return cut_off(y, &grid, height, width);
 }
 
 /* ---- the net ---- */

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Installs Debian packages that are missing: setup.sh PURPOSE…, where a purpose is build, tests or
-# demo. Does nothing, and needs neither network nor rights, when all are there. Made for Debian 12;
-# elsewhere it names the packages and goes on.
+# Installs Debian packages that are missing: setup.sh PURPOSE…, where a purpose is build, tests,
+# arm64 (to build for 64-bit ARM, and run that) or demo. Does nothing, and needs neither network nor
+# rights, when all are there. Made for Debian 12; elsewhere it names the packages and goes on.
 set -u
 
 packages_for()
@@ -12,6 +12,7 @@ packages_for()
         tests) echo libcmocka-dev python3 python3-torch python3-torchvision python3-numpy \
                    libopenblas0-pthread clang-format dataset-fashion-mnist fonts-dejavu-core \
                    man-db groff-base mandoc zsh fish ;;
+        arm64) echo cmake ninja-build gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
         demo) echo dataset-fashion-mnist fonts-dejavu-core ;;
         *) return 1 ;;
     esac
@@ -34,7 +35,7 @@ apt()
 missing=()
 for purpose in "$@"; do
     list=$(packages_for "$purpose") || {
-        echo "setup.sh: '$purpose' is not one of build, tests, demo" >&2
+        echo "setup.sh: '$purpose' is not one of build, tests, arm64, demo" >&2
         exit 2
     }
     for package in $list; do

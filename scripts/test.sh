@@ -1,9 +1,10 @@
 #!/bin/bash
 # Builds and tests everything: test.sh [--no-sanitizers] [--no-install]. Installs what the tests
 # need, builds with warnings as errors, runs all tests (comparisons with PyTorch and the style of
-# the sources included), then those of the program once more under AddressSanitizer with
-# UndefinedBehaviorSanitizer, and the loader under ThreadSanitizer. Exits 1 after any failure; the
-# last line is "N passed, N failed, N skipped". Build folders: build, build-asan, build-tsan.
+# the sources included), and the variants of the kernels for 64-bit ARM under qemu; then those of
+# the program once more under AddressSanitizer with UndefinedBehaviorSanitizer, and the loader under
+# ThreadSanitizer. Exits 1 after any failure; the last line is "N passed, N failed, N skipped".
+# Build folders: build, build-arm64, build-asan, build-tsan.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 jobs=$(nproc)
@@ -14,7 +15,7 @@ for word in "$@"; do
         --no-sanitizers) sanitizers=no ;;
         --no-install) install=no ;;
         *)
-            sed -n '2,6s/^# //p' "$0"
+            sed -n '2,7s/^# //p' "$0"
             exit 2
             ;;
     esac
@@ -64,6 +65,8 @@ run_tests()
     off=$(($(number_of "$report" skipped) + $(number_of "$report" disabled)))
     count $((all - bad - off)) "$bad" "$off"
     print_reasons "$report"
+    # What the tests of variants left out: instruction sets that are not here.
+    sed -n 's/^skipped: \(.*, which .*\)/not tried: kernels for \1/p' "$report"
 }
 
 # build FOLDER TARGET CMAKE-OPTIONS…: quiet unless it fails, which counts as one failed check.
@@ -91,6 +94,23 @@ test_all()
     build build all -DCMAKE_BUILD_TYPE=Release || return
     heading "tests"
     run_tests build
+}
+
+# The kernels for another processor, which need none of the libraries for it.
+test_arm64()
+{
+    heading "kernels for 64-bit ARM, under qemu"
+    local tool
+    for tool in aarch64-linux-gnu-gcc qemu-aarch64; do
+        if ! command -v "$tool" >/dev/null; then
+            echo "skipped kernels for 64-bit ARM: $tool is not installed (scripts/setup.sh arm64)"
+            count 0 0 1
+            return
+        fi
+    done
+    build build-arm64 all --toolchain cmake/aarch64-linux-gnu.cmake -DCRESSET_KERNELS_ONLY=ON \
+        -DCMAKE_BUILD_TYPE=Release || return
+    run_tests build-arm64
 }
 
 test_memory()
@@ -123,8 +143,11 @@ test_threads()
 
 if [ $install = yes ]; then
     scripts/setup.sh build tests || count 0 1 0
+    # A mirror without the cross compiler is no failure of Cresset: test_arm64 says what is missing.
+    scripts/setup.sh arm64
 fi
 test_all
+test_arm64
 if [ $sanitizers = yes ]; then
     test_memory
     test_threads

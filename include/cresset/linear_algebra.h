@@ -32,6 +32,9 @@ cr_tensor *cr_baddbmm(cr_tensor *input, cr_tensor *a, cr_tensor *b, double beta,
  * bias (out) or NULL. Result (…, out). */
 cr_tensor *cr_functional_linear(cr_tensor *x, cr_tensor *weight, cr_tensor *bias);
 
+/* The same and gelu (the exact one) of it: in one pass where no gradient is wanted. */
+cr_tensor *cr_functional_linear_gelu(cr_tensor *x, cr_tensor *weight, cr_tensor *bias);
+
 /* y[…, o] = x1[…, :]ᵀ weight[o] x2[…, :] + bias[o]. x1 (…, in1), x2 (…, in2), weight
  * (out, in1, in2), bias (out) or NULL. Result (…, out). */
 cr_tensor *cr_functional_bilinear(cr_tensor *x1, cr_tensor *x2, cr_tensor *weight, cr_tensor *bias);

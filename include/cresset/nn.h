@@ -131,6 +131,7 @@ typedef struct cr_linear_args {
     cr_tensor *x;
     int64_t out;
     bool no_bias;
+    bool gelu; /* the exact one, of the result: in one pass where no gradient is wanted */
 } cr_linear_args;
 #define cr_linear(at, name, ...) cr_linear_with(at, name, (cr_linear_args){ .x = __VA_ARGS__ })
 cr_tensor *cr_linear_with(cr_scope at, const char *name, cr_linear_args args);

@@ -37,6 +37,8 @@ cr_tensor *cr_linear_with(cr_scope at, const char *name, cr_linear_args args)
     int64_t in = cr_dim(args.x, -1);
     cr_tensor *weight = default_weight(layer.at, CR_SHAPE(args.out, in));
     cr_tensor *bias = args.no_bias ? NULL : default_bias(layer.at, args.out, in);
+    if (args.gelu)
+        return layer_end(layer, cr_functional_linear_gelu(args.x, weight, bias));
     return layer_end(layer, cr_functional_linear(args.x, weight, bias));
 }
 

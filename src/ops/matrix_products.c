@@ -294,6 +294,66 @@ cr_tensor *cr_functional_linear(cr_tensor *x, cr_tensor *weight, cr_tensor *bias
                     NULL);
 }
 
+/* ---- linear_gelu ---- */
+
+static size_t linear_gelu_workspace(const cr_call *call)
+{
+    cr_gemm g = linear_product(call);
+    g.epilogue.activation = CR_ACTIVATION_GELU;
+    return cr_gemm_workspace(&g);
+}
+
+static void linear_gelu_forward(const cr_call *call)
+{
+    cr_gemm g = linear_product(call);
+    g.epilogue.activation = CR_ACTIVATION_GELU;
+    cr_gemm_run(&g, call->workspace);
+}
+
+static const cr_op native_linear_gelu_op = {
+    .name = "native_linear_gelu",
+    .summary = "gelu of x times the transposed weight, plus a bias; without gradients",
+    .input_names = "x weight bias",
+    .min_inputs = 2,
+    .max_inputs = 3,
+    .cast = CR_CAST_LOWER,
+    .infer = linear_infer,
+    .workspace = linear_gelu_workspace,
+    .forward = { [CR_CPU] = linear_gelu_forward },
+    .multiply_adds = product_multiply_adds,
+};
+
+/* Backward needs what gelu is given, which the product with gelu at its end does not keep. */
+static cr_status linear_gelu_compose(cr_compose_call *call)
+{
+    bool recorded = false;
+    for (int i = 0; i < call->input_count; i++)
+        recorded = recorded || (call->inputs[i] && call->inputs[i]->requires_grad);
+    if (recorded && cr_grad_enabled())
+        call->outputs[0] =
+            cr_gelu(cr_functional_linear(call->inputs[0], call->inputs[1], CALL_INPUT(call, 2)),
+                    CR_GELU_NONE);
+    else
+        call->outputs[0] =
+            cr_apply(&native_linear_gelu_op, (cr_inputs){ call->input_count, call->inputs }, NULL);
+    return cr_error_status();
+}
+
+static const cr_op linear_gelu_op = {
+    .name = "linear_gelu",
+    .summary = "gelu of x times the transposed weight, plus a bias",
+    .input_names = "x weight bias",
+    .min_inputs = 2,
+    .max_inputs = 3,
+    .compose = linear_gelu_compose,
+};
+
+cr_tensor *cr_functional_linear_gelu(cr_tensor *x, cr_tensor *weight, cr_tensor *bias)
+{
+    return cr_apply(&linear_gelu_op,
+                    (cr_inputs){ bias ? 3 : 2, (cr_tensor *[]){ x, weight, bias } }, NULL);
+}
+
 /* ---- matmul ---- */
 
 /* x with its batch dimensions expanded to `batch` and then made one: (B, rows, columns). */
@@ -569,5 +629,7 @@ cr_tensor *cr_functional_bilinear(cr_tensor *x1, cr_tensor *x2, cr_tensor *weigh
                     (cr_inputs){ bias ? 4 : 3, (cr_tensor *[]){ x1, x2, weight, bias } }, NULL);
 }
 
-OP_FAMILY(matrix_ops) = { &mm_op,    &bmm_op,   &linear_op,  &matmul_op,   &mv_op, &dot_op,
-                          &outer_op, &addmm_op, &baddbmm_op, &bilinear_op, NULL };
+OP_FAMILY(matrix_ops) = {
+    &mm_op,  &bmm_op,   &linear_op, &linear_gelu_op, &native_linear_gelu_op, &matmul_op, &mv_op,
+    &dot_op, &outer_op, &addmm_op,  &baddbmm_op,     &bilinear_op,           NULL,
+};

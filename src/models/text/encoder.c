@@ -93,8 +93,8 @@ static cr_tensor *bert_layer(cr_scope at, cr_tensor *const *inputs, const void *
 {
     const cr_bert_args *args = settings;
     cr_tensor *x = attend(cr_at(at, "attention"), args, inputs[0], inputs[1]);
-    cr_tensor *y = cr_linear(at, "intermediate.dense", x, .out = args->intermediate);
-    return end_part(cr_at(at, "output"), args, cr_gelu(y, CR_GELU_NONE), x);
+    cr_tensor *y = cr_linear(at, "intermediate.dense", x, .out = args->intermediate, .gelu = true);
+    return end_part(cr_at(at, "output"), args, y, x);
 }
 
 /* Hugging Face's initialisation where it is not the layers' own. */

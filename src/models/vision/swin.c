@@ -192,8 +192,8 @@ static cr_tensor *swin_block(cr_scope at, cr_tensor *const *inputs, const void *
     y = window_attention(cr_at(at, "attn"), y, block->heads, block->shifted);
     x = cr_add(x, cr_stochastic_depth(at, y, drop));
     y = cr_layer_norm(at, "norm2", x);
-    y = cr_linear(at, "mlp.0", y, .out = MLP_RATIO * channels);
-    y = cr_linear(at, "mlp.3", cr_gelu(y, CR_GELU_NONE), .out = channels);
+    y = cr_linear(at, "mlp.0", y, .out = MLP_RATIO * channels, .gelu = true);
+    y = cr_linear(at, "mlp.3", y, .out = channels);
     return cr_add(x, cr_stochastic_depth(at, y, drop));
 }
 

@@ -29,6 +29,7 @@
     X(reduce_loops)                                                                                \
     X(pointwise_maps)                                                                              \
     X(activation_maps)                                                                             \
+    X(gelu_half_loops)                                                                             \
     X(half_loops)                                                                                  \
     X(pool_loops)                                                                                  \
     X(pool_last_loops)                                                                             \

@@ -157,6 +157,15 @@ static void narrowing(struct trial *t)
     half_conversion(kind)(n, exact_result(t, kind == BF16_NARROW ? CR_BF16 : CR_F16, n), from);
 }
 
+static void gelu_by_table(struct trial *t)
+{
+    enum activation_kind kind = flip(t) ? ACTIVATION_GELU : ACTIVATION_GELU_BACKWARD;
+    int64_t n = draw(t, 1, 200);
+    const void *from[] = { operand(t, CR_BF16, n), operand(t, CR_BF16, n) };
+    void *to = close_result(t, CR_BF16, n, 2 * one_unit(CR_BF16), 1e-6);
+    map_half_loop(activation_map(kind))(n, to, from, NULL);
+}
+
 static void copies(struct trial *t)
 {
     cr_dtype from = draw_dtype(t), to = flip(t) ? from : draw_dtype(t);
@@ -172,6 +181,7 @@ const struct variant_case elementwise_cases[] = {
     { CR_FAMILY_pointwise_maps, "maps of strided tensors", strided, 150 },
     { CR_FAMILY_activation_maps, "activations and their gradients", activation,
       6 * ACTIVATION_COUNT },
+    { CR_FAMILY_gelu_half_loops, "GELU of bfloat16", gelu_by_table, 60 },
     { CR_FAMILY_half_loops, "widening", widening, 60 },
     { CR_FAMILY_half_loops, "narrowing", narrowing, 80 },
     { CR_FAMILY_half_loops, "copies of strided tensors", copies, 150 },

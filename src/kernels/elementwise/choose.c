@@ -22,3 +22,14 @@ half_loop half_conversion(enum half_loop_kind kind)
 {
     return (*CR_KERNELS_IN_USE(half_loops))[kind];
 }
+
+CR_KERNEL_VARIANTS(const map_loop, gelu_half_loops, [GELU_HALF_COUNT]);
+
+map_loop map_half_loop(const struct map *map)
+{
+    if (map == activation_map(ACTIVATION_GELU))
+        return (*CR_KERNELS_IN_USE(gelu_half_loops))[GELU_HALF];
+    if (map == activation_map(ACTIVATION_GELU_BACKWARD))
+        return (*CR_KERNELS_IN_USE(gelu_half_loops))[GELU_HALF_BACKWARD];
+    return NULL;
+}

@@ -49,6 +49,10 @@ struct map {
     int truths;      /* the last operands that are bool whatever the others are */
 };
 
+/* The loop of a map on bfloat16 as it is stored (gelu_half.isa.c); NULL: it has none. */
+enum gelu_half_kind { GELU_HALF, GELU_HALF_BACKWARD, GELU_HALF_COUNT };
+map_loop map_half_loop(const struct map *map);
+
 /* X(KIND, name) by what it is computed in: floats, integers, both, both with a bool result, both
  * with a bool operand. */
 #define MAP_POINTWISE_LIST(REAL, INTEGER, ANY, TEST, SELECT)                                       \

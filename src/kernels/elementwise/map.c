@@ -90,12 +90,25 @@ static void set_lane(struct map_run *run, int i, cr_dtype stored, cr_dtype compu
     run->convert[i] = i == 0 ? convert_loop(stored, computed) : convert_loop(computed, stored);
 }
 
+static bool all_bf16(const cr_tensor *out, const cr_tensor *const *operands, int count)
+{
+    bool all = out->dtype == CR_BF16;
+    for (int i = 0; i < count; i++)
+        all = all && operands[i]->dtype == CR_BF16;
+    return all;
+}
+
 static void map_plan(const struct map *map, cr_tensor *out, const cr_tensor *const *operands,
                      int count, struct map_run *run, struct elementwise_plan *plan)
 {
     cr_dtype dtype = computing_dtype((cr_dtype)operands[0]->dtype);
     const cr_tensor *tensors[ELEMENTWISE_OPERANDS] = { out };
     run->loop = dtype == CR_F64 ? map->f64 : dtype == CR_F32 ? map->f32 : map->i64;
+    map_loop half = all_bf16(out, operands, count) ? map_half_loop(map) : NULL;
+    if (half) {
+        dtype = CR_BF16;
+        run->loop = half;
+    }
     run->operands = count + 1;
     set_lane(run, 0, (cr_dtype)out->dtype, map->gives_bool ? CR_BOOL : dtype);
     for (int i = 0; i < count; i++) {

@@ -1,9 +1,9 @@
 /* A convolution with batch norm by running statistics, a residual and an activation.
  *
- * Where a gradient is wanted, and in other dtypes than float32, this is written with the ops of
- * these names. Else one kernel does it: norm is folded into the weights, which their storage keeps
- * in the form that the kernel reads (prepared_weights.c), and the rest is the epilogue of the
- * convolution. */
+ * Where a gradient is wanted, and in other dtypes than float32 and bfloat16, this is written with
+ * the ops of these names. Else one kernel does it: norm is folded into the weights, which their
+ * storage keeps in the form that the kernel reads (prepared_weights.c), and the rest is the
+ * epilogue of the convolution. */
 #include "cresset/conv_norm.h"
 
 #include <math.h>
@@ -213,12 +213,13 @@ static const float *ordered(const cr_call *call, int i, char **rest)
     return turned;
 }
 
+static const cr_activation activations[CR_FUSED_COUNT] = { CR_ACTIVATION_NONE, CR_ACTIVATION_RELU,
+                                                           CR_ACTIVATION_RELU6,
+                                                           CR_ACTIVATION_HARDSWISH,
+                                                           CR_ACTIVATION_SILU };
+
 static cr_epilogue fused_epilogue(const cr_call *call, const float *shift)
 {
-    static const cr_activation activations[CR_FUSED_COUNT] = {
-        CR_ACTIVATION_NONE, CR_ACTIVATION_RELU, CR_ACTIVATION_RELU6, CR_ACTIVATION_HARDSWISH,
-        CR_ACTIVATION_SILU
-    };
     const struct conv_norm_attributes *a = call->attributes;
     return (cr_epilogue){ .row_bias = CALL_INPUT(call, IN_MEAN) ? shift : floats_of(call, IN_BIAS),
                           .activation = activations[a->activation] };
@@ -362,6 +363,8 @@ static cr_status conv_norm_compose(cr_compose_call *call)
         return require_ndim(call->inputs[IN_WEIGHT], "weight", 3, 5);
     if (is_native(call))
         call->outputs[0] = compose_natively(call);
+    else if (can_conv_norm_half(call))
+        call->outputs[0] = conv_norm_half(call, &a->conv, a->eps, (int)activations[a->activation]);
     else
         call->outputs[0] = compose_with_ops(call);
     return cr_error_status();

@@ -212,6 +212,12 @@ struct prepared_key {
     const float *vectors[PREPARED_VECTORS]; /* shape.dim[0] values each; NULL: none */
 };
 
+/* conv_norm_activation of bfloat16 (conv_norm_half.c): whether it may be, and what it gives.
+ * `activation` is a cr_activation. */
+bool can_conv_norm_half(const cr_compose_call *call);
+cr_tensor *conv_norm_half(const cr_compose_call *call, const struct convolution_attributes *conv,
+                          double eps, int activation);
+
 /* Kept with the storage of the weight, and held by those who read it meanwhile. */
 struct prepared {
     int references;

@@ -194,13 +194,55 @@ static void test_kept_casts_are_freed(void **state)
     assert_int_equal(after.small, before.small);
 }
 
+/* A convolution with norm, a residual and an activation in one pass, against its layers one by one,
+ * whose results are rounded in between; twice, so that the second finds the weights prepared. */
+static void check_fused(int64_t channels, int64_t out, int64_t groups, int64_t kernel,
+                        int64_t stride)
+{
+    enum { SIDE = 11 };
+    cr_frame frame = cr_frame_begin();
+    int64_t size = (SIDE + kernel / 2 * 2 - kernel) / stride + 1;
+    cr_tensor *x = cr_randn(CR_SHAPE(2, channels, SIDE, SIDE));
+    cr_tensor *residual = cr_randn(CR_SHAPE(2, out, size, size));
+    cr_tensor *weight = cr_randn(CR_SHAPE(out, channels / groups, kernel, kernel));
+    cr_tensor *mean = cr_randn(CR_SHAPE(out)), *var = cr_full(channels, CR_SHAPE(out));
+    cr_tensor *y[3];
+    cr_dtype was = cr_set_autocast(CR_BF16);
+    for (int i = 0; i < 3; i++) {
+        cr_set_requires_grad(weight, i == 0);
+        cr_tensor *result = cr_functional_conv_norm_activation(
+            x, .weight = weight, .residual = residual, .running_mean = mean, .running_var = var,
+            .activation = CR_FUSED_RELU,
+            .conv = {
+                .stride = CR_SHAPE(stride), .padding = CR_SHAPE(kernel / 2), .groups = groups });
+        assert_non_null(result);
+        assert_int_equal(cr_dtype_of(result), CR_BF16);
+        y[i] = cr_to_dtype(result, CR_F32);
+    }
+    cr_set_autocast(was);
+    const float *want = cr_data(y[0]), *got = cr_data(y[1]), *again = cr_data(y[2]);
+    for (int64_t i = 0; i < cr_numel(y[0]); i++)
+        assert_true(fabsf(want[i] - got[i]) <= 0.03F * (1 + fabsf(want[i])));
+    assert_memory_equal(got, again, (size_t)cr_numel(y[0]) * sizeof(float));
+    cr_frame_end(frame);
+}
+
+static void test_fused_convolution(void **state)
+{
+    (void)state;
+    check_fused(48, 40, 1, 3, 1);
+    check_fused(48, 40, 1, 1, 2);
+    check_fused(3, 20, 1, 3, 2);
+    check_fused(20, 20, 20, 3, 1);
+    check_fused(20, 20, 20, 3, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conversions),
-        cmocka_unit_test(test_scaler),
-        cmocka_unit_test(test_unscale_once),
-        cmocka_unit_test(test_kept_casts_are_freed),
+        cmocka_unit_test(test_conversions),       cmocka_unit_test(test_scaler),
+        cmocka_unit_test(test_unscale_once),      cmocka_unit_test(test_kept_casts_are_freed),
+        cmocka_unit_test(test_fused_convolution),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,6 +112,7 @@ static cr_gemm forward_product(const cr_conv *c, const cr_patches *patches, cons
                   .c_block = out,
                   .c_block_stride = c->out_channels * out,
                   .c_batch_stride = group_out(c) * out,
+                  .bias_float = c->bias_float,
                   .bias_batch_stride = group_out(c) };
     g.a = (cr_gemm_operand){
         .data = weight, .stride = k, .k_stride = 1, .batch_stride = group_out(c) * k
@@ -429,6 +430,7 @@ static cr_gemm phase_product(const phase *p, const cr_epilogue *epilogue, void *
                   .c_block = in,
                   .c_block_stride = c->in_channels * in,
                   .c_batch_stride = group_in(c) * in,
+                  .bias_float = c->bias_float,
                   .bias_batch_stride = group_in(c) };
     if (phase_count(c) > 1) {
         g.c_block = p->patches.grid[2];

@@ -10,6 +10,7 @@
  *   winograd.c, winograd_weight.c   3 x 3 kernels of stride 1: a quarter of the multiplications
  *   points.c, weight_gradient.c     one group, two dimensions: read straight from padded rows
  *   conv_direct.inc                 depthwise: loops along the rows
+ *   pair_images.c, pair_weights.c   bfloat16, one group: the same from pairs of channels
  *   channels_last.c                 inference on (N, H, W, C): products of rows of patches
  *
  * Tensors are contiguous: input (N, C_in, spatial…), weight (C_out, C_in / groups, kernel…), output
@@ -34,6 +35,7 @@ typedef struct cr_conv {
     int64_t stride[CR_CONV_DIMS], padding[CR_CONV_DIMS], dilation[CR_CONV_DIMS];
     bool channels_last; /* input, output and residual are (N, spatial…, C); forward only, where
                          * cr_channels_last_suits */
+    bool bias_float;    /* of 16-bit types: the bias of the epilogue is float */
 } cr_conv;
 
 /* output = epilogue(conv(input, weight)). The bias, if any, is the epilogue's row_bias (C_out).

@@ -11,6 +11,7 @@
 typedef struct run {
     const cr_conv *conv; /* as it is called */
     cr_conv one;         /* of one input channel of one image, for float */
+    cr_depthwise_kernels loops;
     const char *input, *weight, *output;
     const cr_epilogue *epilogue;
     char *result;
@@ -31,6 +32,23 @@ static int64_t volume(const int64_t size[CR_CONV_DIMS])
     return size[0] * size[1] * size[2];
 }
 
+/* The faster ones where they suit. */
+static cr_depthwise_kernels kernels_for(const cr_conv *one)
+{
+    const cr_conv_kernels *any = cr_conv_kernels_of(CR_GEMM_F32);
+    const cr_depthwise_kernels *planes = CR_KERNELS_IN_USE(cr_depthwise_kernels);
+    cr_depthwise_kernels kernels = { .forward = any->depthwise_forward,
+                                     .data = any->depthwise_data,
+                                     .weight = any->depthwise_weight };
+    if (planes->suits(one, false)) {
+        kernels.forward = planes->forward;
+        kernels.weight = planes->weight;
+    }
+    if (one->out_channels == 1 && planes->suits(one, true))
+        kernels.data = planes->data;
+    return kernels;
+}
+
 static run make_run(const cr_conv *c)
 {
     run r = { .conv = c, .one = *c };
@@ -38,6 +56,7 @@ static run make_run(const cr_conv *c)
     r.one.type = CR_GEMM_F32;
     r.one.batch = r.one.in_channels = r.one.groups = 1;
     r.one.out_channels = r.multiple;
+    r.loops = kernels_for(&r.one);
     r.in = volume(c->input);
     r.out = volume(c->output);
     r.taps = volume(c->kernel);
@@ -76,11 +95,13 @@ static void finish(const run *r, int64_t first, int64_t planes, int64_t count, i
                              .sum = sum,
                              .c = r->result + plane * count * (int64_t)sizeof(uint16_t),
                              .c_column_stride = 1,
+                             .bias_float = r->conv->bias_float,
                              .alpha = 1 };
         if (r->epilogue) {
             f.epilogue = *r->epilogue;
             if (f.epilogue.row_bias)
-                f.epilogue.row_bias = half_at(f.epilogue.row_bias, plane % channels);
+                f.epilogue.row_bias =
+                    half_at(f.epilogue.row_bias, plane % channels * (r->conv->bias_float ? 2 : 1));
             if (f.epilogue.residual)
                 f.epilogue.residual = half_at(f.epilogue.residual, plane * count);
         }
@@ -114,7 +135,7 @@ static void forward_planes(int64_t begin, int64_t end, void *context)
         int64_t channel = plane % r->conv->in_channels * r->multiple;
         widen(r, r->input, plane * r->in, r->in, s.in);
         widen(r, r->weight, channel * r->taps, r->multiple * r->taps, s.weight);
-        cr_conv_kernels_of(CR_GEMM_F32)->depthwise_forward(&call, 0, r->multiple);
+        r->loops.forward(&call, 0, r->multiple);
         finish(r, plane * r->multiple, r->multiple, r->out, r->conv->out_channels, s.out);
     }
     cr_slot_release(&r->slots, slot);
@@ -130,7 +151,7 @@ static void data_planes(int64_t begin, int64_t end, void *context)
         int64_t channel = plane % r->conv->in_channels * r->multiple;
         widen(r, r->output, plane * r->multiple * r->out, r->multiple * r->out, s.out);
         widen(r, r->weight, channel * r->taps, r->multiple * r->taps, s.weight);
-        cr_conv_kernels_of(CR_GEMM_F32)->depthwise_data(&call, 0, 1);
+        r->loops.data(&call, 0, 1);
         finish(r, plane, 1, r->in, r->conv->in_channels, s.in);
     }
     cr_slot_release(&r->slots, slot);
@@ -149,7 +170,7 @@ static void weight_planes(int64_t begin, int64_t end, void *context)
             int64_t plane = image * r->conv->in_channels + channel;
             widen(r, r->input, plane * r->in, r->in, s.in);
             widen(r, r->output, plane * r->multiple * r->out, r->multiple * r->out, s.out);
-            cr_conv_kernels_of(CR_GEMM_F32)->depthwise_weight(&call, 0, r->multiple);
+            r->loops.weight(&call, 0, r->multiple);
             for (int64_t i = 0; i < count; i++)
                 s.sum[i] += s.weight[i];
         }

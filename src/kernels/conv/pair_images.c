@@ -11,12 +11,13 @@
 
 #include <string.h>
 
-#define UNIT         64                    /* bytes; pieces of the workspace begin at a multiple */
-#define K_LEAST      16                    /* channels; blocks of fewer are mostly zeros */
-#define SLACK        (2 * CR_PAIR_COLUMNS) /* elements that are read beyond the last row */
-#define PLANE_UNIT   16                    /* elements; planes are an odd number of these apart */
-#define TASKS_WANTED 8
-#define STREAMED     (512 << 10) /* bytes of weights that are not read again for each point */
+#define UNIT           64 /* bytes; pieces of the workspace begin at a multiple */
+#define K_LEAST        16 /* channels; blocks of fewer are mostly zeros */
+#define SLACK          (2 * CR_PAIR_COLUMNS) /* elements that are read beyond the last row */
+#define PLANE_UNIT     16                    /* elements; planes are an odd number of these apart */
+#define TASKS_WANTED   8
+#define POINTS_LEAST   64  /* of a chunk, while there are others */
+#define CHANNELS_LEAST 128 /* of a task: fewer do not pay for a copy of the source */
 
 typedef struct plan {
     const cr_gemm_kernels *kernels;
@@ -122,6 +123,9 @@ static void plan_chunks(plan *p)
     p->lines = p->lines_all;
     while (p->lines > 1 && copy_bytes(p, 1, p->lines) > most)
         p->lines = CR_DIV_UP(p->lines, 2);
+    while (p->batch * CR_DIV_UP(p->lines_all, p->lines) < TASKS_WANTED &&
+           p->lines * p->geometry.width >= 2 * POINTS_LEAST)
+        p->lines = CR_DIV_UP(p->lines, 2);
     p->image_chunks = CR_DIV_UP(p->lines_all, p->lines);
     p->lines = CR_DIV_UP(p->lines_all, p->image_chunks);
     p->image_chunks = CR_DIV_UP(p->lines_all, p->lines);
@@ -132,7 +136,8 @@ static void plan_chunks(plan *p)
     p->group_images = CR_DIV_UP(p->batch, p->images);
     p->chunks = p->image_chunks * p->group_images;
     /* Few chunks are shared by channels: each task copies the source for itself. */
-    int64_t wanted = CR_MIN(CR_DIV_UP(TASKS_WANTED, p->chunks), p->panels);
+    int64_t wanted = CR_DIV_UP(TASKS_WANTED, p->chunks);
+    wanted = CR_MIN(wanted, CR_MAX(p->panels * p->panel_rows / CHANNELS_LEAST, 1));
     p->chunk_panels = CR_DIV_UP(p->panels, wanted);
     p->channel_chunks = CR_DIV_UP(p->panels, p->chunk_panels);
     p->chunks *= p->channel_chunks;
@@ -261,6 +266,7 @@ typedef struct run {
     const uint16_t *packed;
     uint16_t *output;
     cr_epilogue epilogue;
+    bool bias_float;
     cr_slots slots;
     char *memory;
 } run;
@@ -353,9 +359,10 @@ static void finish_tile(const pass *s, int64_t image, int64_t panel, int64_t poi
                              .c = r->output + offset,
                              .c_stride = plane,
                              .c_column_stride = p->stride[1],
+                             .bias_float = r->bias_float,
                              .alpha = 1,
                              .epilogue = r->epilogue };
-        f.epilogue.row_bias = moved(r->epilogue.row_bias, row);
+        f.epilogue.row_bias = moved(r->epilogue.row_bias, r->bias_float ? 2 * row : row);
         f.epilogue.residual = moved(r->epilogue.residual, offset);
         p->kernels->finish(&f);
     }
@@ -383,18 +390,6 @@ static void run_tile(const pass *s, int64_t image, int64_t panel, int64_t point)
     finish_tile(s, image, panel, point, t.columns, sums);
 }
 
-/* The points of an image by the panels of the chunk; weights that fit the cache are read again for
- * each tile of points, others but once. */
-static void run_image(const pass *s, int64_t image)
-{
-    const plan *p = &s->run->plan;
-    const chunk *c = s->chunk;
-    int64_t points = (s->last - c->first - 1) * p->geometry.width + s->grid_width;
-    for (int64_t point = 0; point < points; point += CR_PAIR_COLUMNS)
-        for (int64_t panel = c->panel; panel < c->last_panel; panel++)
-            run_tile(s, image, panel, point);
-}
-
 static void run_phase(const run *r, const chunk *c, int phase)
 {
     const plan *p = &r->plan;
@@ -412,15 +407,8 @@ static void run_phase(const run *r, const chunk *c, int phase)
     for (int64_t i = 0; i < all->count; i++)
         s.tap[i] = all->remainder[i] * planes +
                    (all->row[i] - p->geometry.low[0]) * p->geometry.width + all->column[i];
-    bool streamed = (c->last_panel - c->panel) * p->panel_rows * p->phases[phase].k *
-                        (int64_t)sizeof(uint16_t) >
-                    STREAMED;
-    if (!streamed) {
-        for (int64_t image = 0; image < c->images; image++)
-            run_image(&s, image);
-        return;
-    }
     int64_t points = (s.last - c->first - 1) * p->geometry.width + s.grid_width;
+    /* So the weights stay in the first cache, and few rows of the result are written at a time. */
     for (int64_t panel = c->panel; panel < c->last_panel; panel++)
         for (int64_t image = 0; image < c->images; image++)
             for (int64_t point = 0; point < points; point += CR_PAIR_COLUMNS)
@@ -458,6 +446,7 @@ void cr_pair_images_run(const cr_conv *conv, bool backward, const cr_points_phas
 {
     run r = { .plan = make_plan(conv, backward, phases, count),
               .packed = prepared,
+              .bias_float = conv->bias_float,
               .output = output };
     if (epilogue)
         r.epilogue = *epilogue;

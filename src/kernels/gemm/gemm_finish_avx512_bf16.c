@@ -1,6 +1,7 @@
 /* What the kernels for pairs of bfloat16 share beside their packing: sums on their way to C, which
  * the processor's own conversion rounds, and what is the same as that of AVX-512. */
 #include <immintrin.h>
+#include <math.h>
 
 #include "kernels/gemm/gemm.h"
 
@@ -56,7 +57,7 @@ CR_INLINE void write_apart(uint16_t *to, __mmask16 mask, __m512 value)
 
 CR_INLINE __m512 activated(__m512 value, cr_activation activation)
 {
-    /* The first operand, where it is NaN, does not win a comparison: so it comes second. */
+    /* What is not a number stays, since it comes second. */
     __m512 positive = _mm512_max_ps(_mm512_setzero_ps(), value);
     if (activation == CR_ACTIVATION_RELU)
         return positive;
@@ -124,12 +125,42 @@ CR_INLINE void finish_plain(const cr_gemm_finish *f, bool is_float)
     }
 }
 
+/* The usual end of a convolution, to bfloat16: a bias, perhaps a residual, and an activation that
+ * cuts off, all the same for every element. */
+CR_INLINE void finish_usual(const cr_gemm_finish *f, bool adds)
+{
+    const cr_epilogue *e = &f->epilogue;
+    bool cuts = e->activation != CR_ACTIVATION_NONE, is_six = e->activation == CR_ACTIVATION_RELU6;
+    __m512 least = _mm512_set1_ps(cuts ? 0 : -INFINITY),
+           most = _mm512_set1_ps(is_six ? 6 : INFINITY);
+    __m512 alpha = _mm512_set1_ps((float)f->alpha);
+    for (int64_t row = 0; row < f->rows; row++) {
+        const float *sum = (const float *)f->sum + row * f->sum_stride;
+        __m512 bias = _mm512_set1_ps(bias_of_row(f, row));
+        int64_t at = row * f->c_stride;
+        for (int64_t j = 0; j < f->columns; j += LANES) {
+            __mmask16 mask = first_lanes(f->columns - j);
+            __m512 value = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, sum + j), alpha, bias);
+            if (adds)
+                value = _mm512_add_ps(value, read_side_by_side(e->residual, at + j, false, mask));
+            /* What is not a number stays, since it comes second. */
+            value = _mm512_min_ps(most, _mm512_max_ps(least, value));
+            write_side_by_side(f->c, at + j, false, mask, value);
+        }
+    }
+}
+
 void cr_gemm_finish_pairs(const cr_gemm_finish *f)
 {
     const cr_epilogue *e = &f->epilogue;
     bool apart = f->c_column_stride == 2 && !f->c_float;
+    bool usual = f->c_column_stride == 1 && !f->c_float && !f->accumulate && !e->column_bias;
     if ((f->c_column_stride != 1 && !apart) || e->activation > CR_ACTIVATION_RELU6)
         cr_gemm_kernels_avx512[CR_GEMM_BF16].finish(f);
+    else if (usual && e->residual)
+        finish_usual(f, true);
+    else if (usual && (e->row_bias || e->activation != CR_ACTIVATION_NONE))
+        finish_usual(f, false);
     else if (apart || e->row_bias || e->column_bias || e->residual || f->accumulate ||
              f->alpha != 1 || e->activation != CR_ACTIVATION_NONE)
         finish_any(f, apart);

@@ -491,6 +491,19 @@ static void multiply_tile(const run *r, const tile_job *t, void *sums, int64_t s
                           panel_width(&r->plan, t->columns), sums, stride, accumulate);
 }
 
+/* Asks for the part of C that a tile will be written to, which the sums leave time for: lines that
+ * are not in a cache would hold the writes up. */
+static void ask_for_tile(const run *r, const tile_job *t)
+{
+    enum { LINE = 64 };
+    const cr_gemm *g = r->product;
+    int64_t element = r->plan.c_is_sum ? r->plan.kernels->sum_element : r->plan.kernels->element;
+    const char *c = (const char *)g->c + c_offset(g, t->batch, t->row, t->column) * element;
+    for (int64_t i = 0; i < t->rows; i++, c += g->c_stride * element)
+        for (int64_t at = 0; at < t->columns * element; at += LINE)
+            __builtin_prefetch(c + at, 1);
+}
+
 static void run_tile(const run *r, const tile_job *t)
 {
     const cr_gemm *g = r->product;
@@ -509,6 +522,8 @@ static void run_tile(const run *r, const tile_job *t)
                    g->accumulate, true);
         return;
     }
+    if (g->c_column_stride == 1 && !g->c_block)
+        ask_for_tile(r, t);
     bool accumulate = g->accumulate || !t->first;
     bool whole = t->columns == width && g->c_column_stride == 1 &&
                  (!g->c_block || t->column % g->c_block + t->columns <= g->c_block);

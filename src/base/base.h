@@ -49,7 +49,7 @@
 
 /* A kernel source is compiled once for each instruction set; there CR_ISA_SUFFIX is the set's word
  * and CR_ISA_NAME(f) is f_avx512 and so on. Each such file defines one table of functions under a
- * suffixed name, and the family's dispatch file picks one by cr_cpu_isa(). */
+ * suffixed name, of which kernels/variants.h picks one. */
 #ifdef CR_ISA_SUFFIX
 #define CR_JOIN_(a, b)    a##_##b
 #define CR_JOIN(a, b)     CR_JOIN_(a, b)

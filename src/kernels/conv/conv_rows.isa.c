@@ -7,8 +7,10 @@
 
 #include "kernels/conv/epilogue.inc"
 
-#if defined(__AVX512F__) || defined(CR_TARGET_NEON)
+#if defined(__AVX512F__)
 #define TILE_ROWS 14
+#elif defined(CR_TARGET_NEON)
+#define TILE_ROWS 10 /* with more, the compiler does not keep all sums in registers */
 #elif defined(__AVX2__)
 #define TILE_ROWS 6
 #else
@@ -130,6 +132,8 @@ TILE(7)
 TILE(8)
 TILE(9)
 TILE(10)
+#endif
+#if TILE_ROWS > 10
 TILE(11)
 TILE(12)
 TILE(13)
@@ -152,6 +156,8 @@ static void rows_tile(const cr_rows_tile *t)
         { narrow8, wide8 },
         { narrow9, wide9 },
         { narrow10, wide10 },
+#endif
+#if TILE_ROWS > 10
         { narrow11, wide11 },
         { narrow12, wide12 },
         { narrow13, wide13 },

@@ -35,7 +35,7 @@ int main(int count, char **words)
     cr_dataset *train = cr_dataset_open_idx(folder, CR_SPLIT_TRAIN);
     cr_dataset *test = cr_dataset_open_idx(folder, CR_SPLIT_TEST);
     cr_classifier *net =
-        cr_classifier_new("convnet", (cr_model_settings){ .dropout = 0.1 }, train, 1);
+        cr_classifier_new("convnet", .data = train, .seed = 1, .settings.dropout = 0.1);
 
     cr_train_settings settings = cr_train_defaults();
     settings.epochs = count > 3 ? atoi(words[3]) : 3;

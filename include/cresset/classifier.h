@@ -19,14 +19,34 @@ typedef struct cr_classifier {
     cr_shape input;              /* of one sample: (C, H, W) */
     int class_count;
     char **class_names;           /* class_count of them */
-    cr_transform_list transforms; /* for evaluation: the normalization */
+    cr_transform_list transforms; /* of evaluation: sizes, and the normalization */
 } cr_classifier;
 
-/* A new classifier with initial weights from the seed. Classes and input are the data set's; its
- * channel means and deviations (measured here) become the normalization. settings.classes is set
- * from the data set. NULL on failure. */
-cr_classifier *cr_classifier_new(const char *architecture, cr_model_settings settings,
-                                 cr_dataset *data, uint64_t seed);
+typedef enum cr_normalization {
+    CR_NORMALIZE_MEASURED, /* by the channels' means and deviations of the data set, measured here
+                            */
+    CR_NORMALIZE_IMAGENET, /* by those of ImageNet, for weights that were trained so; 3 channels */
+    CR_NORMALIZE_NONE      /* not at all */
+} cr_normalization;
+
+/* A new classifier with initial weights from the seed. Its classes are the data set's, which sets
+ * settings.classes; its input is what the transforms make of the data set's samples, which must be
+ * of one size then. A normalization is added unless the transforms have one. Sets of pictures that
+ * are read from files are measured by at most CR_CLASSIFIER_MEASURED of them, evenly spread. NULL
+ * on failure. cr_classifier_new("resnet34", .data = train, .seed = 1). */
+#define CR_CLASSIFIER_MEASURED 2000
+
+typedef struct cr_classifier_args {
+    const char *architecture;
+    cr_dataset *data;
+    uint64_t seed;
+    cr_model_settings settings;
+    const cr_transform_list *transforms; /* of evaluation; NULL: none */
+    cr_normalization normalization;
+} cr_classifier_args;
+#define cr_classifier_new(...)                                                                     \
+    cr_classifier_new_with((cr_classifier_args){ .architecture = __VA_ARGS__ })
+cr_classifier *cr_classifier_new_with(cr_classifier_args args);
 
 /* From a file or from a run directory (its best weights, or the last if there are none). */
 cr_classifier *cr_classifier_load(const char *path);
@@ -60,8 +80,8 @@ typedef struct cr_evaluate_args {
     void *context;
 } cr_evaluate_args;
 
-/* Runs a classifier in eval mode over a data set of its sample shape and classes, under the
- * autocast mode that is set. */
+/* Runs a classifier in eval mode over a data set of its classes, whose samples its transforms bring
+ * to its input, under the autocast mode that is set. */
 cr_status cr_evaluate(const cr_classifier *classifier, cr_dataset *data, cr_evaluate_args args,
                       cr_evaluation *evaluation);
 void cr_evaluation_free(cr_evaluation *evaluation);

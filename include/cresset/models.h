@@ -18,11 +18,23 @@ typedef struct cr_model_settings {
     int64_t classes; /* 0: 1000 for ImageNet's architectures, 10 for the small ones */
     bool small_stem; /* resnet, for small images: first a 3×3 convolution of stride 1, no pooling */
     double dropout;  /* before the last layer; 0: the architecture's own */
+    int64_t head;    /* hidden units of a perceptron in place of the last layer; 0: none */
     bool no_dropout;         /* none at all, and no stochastic depth */
     int64_t width;           /* convnet: channels of the first stage (32); mlp: hidden units (128);
                                 bert_base: features (768); bilstm: units (256) */
     bool zero_init_residual; /* resnet: the last norm of each block begins at zero */
 } cr_model_settings;
+
+/* The end of a classifier, which each of them has: dropout and a linear layer `name` to
+ * settings.classes logits. With settings.head a perceptron stands in place of the layer, with the
+ * names of torch.nn.Sequential: name.0 (linear), ReLU, dropout of settings.dropout, name.3
+ * (linear). Features x (N, C); `usual` is what the architecture has where the settings have 0. */
+typedef struct cr_classifier_head_args {
+    int64_t classes;
+    double dropout;
+} cr_classifier_head_args;
+cr_tensor *cr_classifier_head(cr_scope at, const char *name, cr_tensor *x,
+                              cr_model_settings settings, cr_classifier_head_args usual);
 
 /* Linear → ReLU → Linear on flattened images. Names: fc1, fc2. */
 cr_tensor *cr_mlp(cr_scope at, cr_tensor *x, cr_model_settings settings);

@@ -1,6 +1,6 @@
 /* The training loop: epochs, evaluation, checkpoints, early stopping, resuming bit for bit.
  *
- *     cr_classifier *net = cr_classifier_new("convnet", (cr_model_settings){ 0 }, train, 1);
+ *     cr_classifier *net = cr_classifier_new("convnet", .data = train, .seed = 1);
  *     cr_train_settings settings = cr_train_defaults();
  *     settings.epochs = 10;
  *     cr_train_result result;
@@ -43,6 +43,14 @@ const char *cr_train_schedule_name(cr_train_schedule schedule);
 cr_train_schedule cr_train_schedule_find(const char *word);
 
 #define CR_TRAIN_MAX_MILESTONES 16
+#define CR_TRAIN_MAX_RATES      32
+
+/* The learning rate of the parameters whose names match, as a multiple of the run's: "layer4.*", or
+ * "layer4" for the parameter of that name and all below it. 0 leaves them as they are. */
+typedef struct cr_train_rate {
+    const char *pattern;
+    double scale;
+} cr_train_rate;
 
 typedef struct cr_train_settings {
     int64_t epochs;
@@ -57,11 +65,16 @@ typedef struct cr_train_settings {
     double lr_min;        /* cosine's end */
     int plateau_patience; /* epochs; 0: 10 */
     double warmup_epochs; /* linear, from a hundredth of the rate, before the schedule */
+    cr_train_rate rates[CR_TRAIN_MAX_RATES]; /* later ones win */
+    int rate_count;
     double label_smoothing;
-    double clip_norm;          /* 0: none */
-    double clip_value;         /* 0: none */
-    int64_t accumulate;        /* batches whose gradients are averaged for a step; 0: 1 */
-    double ema_decay;          /* 0: none; what is evaluated and kept as best is the average then */
+    double mixup;          /* alpha of mixup's Beta; 0: none. With cutmix, one of the two a batch */
+    double cutmix;         /* alpha of CutMix's Beta; 0: none */
+    bool weighted_classes; /* in the loss by their rarity: samples / (classes * of the class) */
+    double clip_norm;      /* 0: none */
+    double clip_value;     /* 0: none */
+    int64_t accumulate;    /* batches whose gradients are averaged for a step; 0: 1 */
+    double ema_decay;      /* 0: none; what is evaluated and kept as best is the average then */
     cr_transform_list augment; /* before the classifier's own transforms */
     uint64_t seed;
     int workers;

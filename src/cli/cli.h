@@ -473,6 +473,9 @@ bool option_begins_group(const cli_command *command, int index);
 void write_man_page(cr_text *out);
 void write_markdown(cr_text *out);
 
+/* A transform with its parameters: "flip[:p=0.5]". */
+void append_transform(cr_text *out, const cr_transform_type *type);
+
 /* What stands at the end of the manual and of the help: exit statuses, environment variables. */
 typedef struct fact {
     const char *name;

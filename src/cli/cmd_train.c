@@ -22,16 +22,17 @@
 typedef struct train_options {
     const char *data, *augment;
     double validation;
-    const char *architecture, *from, *freeze;
+    const char *architecture, *from, *freeze, *preprocess, *crop, *normalize, *rates;
+    int64_t resize;
     cr_model_settings model;
     cr_train_settings train;
-    const char *optimizer, *schedule;
+    const char *optimizer, *schedule, *sampler;
     number_list milestones;
     int64_t plateau_patience, workers, threads, seed;
     const char *precision;
     const char *out, *name, *resume;
     double save_seconds;
-    bool report, events, dry_run, quiet, json;
+    bool report, events, dry_run, quiet, json, transforms;
     profile_options profile;
 } train_options;
 
@@ -41,16 +42,51 @@ static const char *schedule_words(int index)
                                                 : NULL;
 }
 
+static const char *normalize_words(int index)
+{
+    static const char *const words[] = {
+        [CR_NORMALIZE_MEASURED] = "auto",
+        [CR_NORMALIZE_IMAGENET] = "imagenet",
+        [CR_NORMALIZE_NONE] = "none",
+    };
+    return index < COUNT_OF(words) ? words[index] : NULL;
+}
+
+static cr_normalization normalization_of(const char *word)
+{
+    int index = 0;
+    while (strcmp(normalize_words(index), word) != 0)
+        index++;
+    return (cr_normalization)index;
+}
+
+static const char *sampler_words(int index)
+{
+    static const char *const words[] = { "random", "balanced" };
+    return index < COUNT_OF(words) ? words[index] : NULL;
+}
+
 static const cli_option options[] = {
     { "data", 'd', DATA, FOLDER_PATH(train_options, data), "DATA", NULL,
       "the data set: a folder of idx files, or the name of one in /usr/share/datasets" },
     { "validation", 0, DATA, REAL(train_options, validation, 0, 0.9), "X", "0.05",
       "share of the training samples held out to choose the best epoch; 0 chooses by the test "
       "samples" },
+    { "resize", 0, DATA, INTEGER(train_options, resize, 1, CR_IMAGE_MAX_SIDE), "N", NULL,
+      "first the shorter side of each picture becomes N pixels" },
+    { "crop", 0, DATA, TEXT(train_options, crop), "center:N", NULL,
+      "then the middle N x N pixels are cut out, or center:HEIGHT:WIDTH" },
+    { "preprocess", 0, DATA, TEXT(train_options, preprocess), "LIST", NULL,
+      "then these transforms, in training, evaluation and prediction; cresset train --transforms "
+      "lists all" },
+    { "normalize", 0, DATA, CHOICE(train_options, normalize, normalize_words), "WORD", "auto",
+      "the channels' means and deviations: auto measures the training samples" },
     { "augment", 'a', DATA, TEXT(train_options, augment), "LIST", NULL,
-      "changes of the training images, such as flip,crop:4,shift:0.1,erase:0.25,cutout:8" },
-    { "balanced", 0, DATA, FLAG(train_options, train.balanced), NULL, NULL,
-      "draw samples so that all classes come equally often" },
+      "random changes of the training pictures, such as flip,rotate:10,jitter:0.2,erase:0.25" },
+    { "transforms", 0, DATA, FLAG(train_options, transforms), NULL, NULL,
+      "list the transforms of --augment and --preprocess with their parameters, and end" },
+    { "sampler", 0, DATA, CHOICE(train_options, sampler, sampler_words), "WORD", "random",
+      "which samples an epoch has: balanced draws all classes equally often" },
     { "samples-per-epoch", 0, DATA, INTEGER(train_options, train.samples_per_epoch, 0, INT32_MAX),
       "N", "0", "samples in an epoch; 0 is all" },
     { "workers", 'j', DATA, INTEGER(train_options, workers, 0, 256), "N", "2",
@@ -61,6 +97,8 @@ static const cli_option options[] = {
     MODEL_OPTIONS(train_options, model, MODEL),
     { "from", 'f', MODEL, FILE_PATH(train_options, from), "MODEL", NULL,
       "begin with the weights of a run or file (fine-tuning) instead of --model" },
+    { "head", 0, MODEL, INTEGER(train_options, model.head, 1, 1 << 16), "N", NULL,
+      "in place of the last layer a perceptron of N hidden units, with --dropout in it" },
     { "freeze", 0, MODEL, TEXT(train_options, freeze), "PATTERN", NULL,
       "leave the parameters of these names as they are, such as layer1.*" },
 
@@ -86,6 +124,8 @@ static const cli_option options[] = {
       "adamw", "what takes the steps" },
     { "lr", 'l', OPTIMIZER, REAL(train_options, train.optimizer.lr, 0, 1e6), "X", NULL,
       "learning rate [PyTorch's default for the optimiser, 0.001 for adamw]" },
+    { "lr-scale", 0, OPTIMIZER, TEXT(train_options, rates), "NAME=X,...", NULL,
+      "multiples of the learning rate for parts of the model, such as layer4=0.4,layer1=0.01" },
     { "weight-decay", 'w', OPTIMIZER, REAL(train_options, train.optimizer.weight_decay, 0, 1e6),
       "X", NULL, "weight decay [PyTorch's default, 0.01 for adamw]" },
     { "momentum", 0, OPTIMIZER, REAL(train_options, train.optimizer.momentum, 0, 1), "X", NULL,
@@ -127,11 +167,17 @@ static const cli_option options[] = {
       "multistep: the epochs after which the rate changes" },
     { "power", 0, SCHEDULE, REAL(train_options, train.power, 0, 100), "X", "1",
       "polynomial: its power" },
-    { "plateau-patience", 0, SCHEDULE, INTEGER(train_options, plateau_patience, 1, 1000000), "N",
-      "10", "plateau: epochs without a lower validation loss before the rate changes" },
+    { "patience", 0, SCHEDULE, INTEGER(train_options, plateau_patience, 1, 1000000), "N", "10",
+      "plateau: epochs without a lower validation loss before the rate changes" },
 
     { "label-smoothing", 0, REGULARITY, REAL(train_options, train.label_smoothing, 0, 1), "X", "0",
       "share of the target that is spread over all classes" },
+    { "mixup", 0, REGULARITY, REAL(train_options, train.mixup, 0, 100), "ALPHA", "0",
+      "mix samples and targets in pairs, by shares from Beta(ALPHA, ALPHA); 0 is not" },
+    { "cutmix", 0, REGULARITY, REAL(train_options, train.cutmix, 0, 100), "ALPHA", "0",
+      "paste a box of another sample; with --mixup one of the two a batch" },
+    { "class-weights", 0, REGULARITY, FLAG(train_options, train.weighted_classes), NULL, NULL,
+      "weigh the loss so that rare classes count as much as common ones" },
     { "clip-norm", 0, REGULARITY, REAL(train_options, train.clip_norm, 0, 1e6), "X", "0",
       "largest norm of the gradients; 0 is no limit" },
     { "clip-value", 0, REGULARITY, REAL(train_options, train.clip_value, 0, 1e6), "X", "0",
@@ -180,6 +226,8 @@ typedef struct session {
     const arguments *args;
     const train_options *chosen;
     cr_train_settings settings;
+    cr_transform_list transforms; /* of evaluation */
+    char *rates;                  /* the text that the names of settings.rates stand in */
     training_data data;
     cr_classifier *classifier;
     char *folder;
@@ -216,7 +264,58 @@ static cr_optim_settings optimizer_settings(const train_options *chosen)
     return settings;
 }
 
-static bool translate(const train_options *chosen, cr_train_settings *settings)
+/* "layer4=0.4,layer1=0.01". The names stay in `room`, a copy of the text. */
+static bool read_rates(char *room, cr_train_settings *settings)
+{
+    settings->rate_count = 0;
+    char *rest = NULL;
+    for (char *word = strtok_r(room, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+        char *value = strchr(word, '=');
+        cr_train_rate rate = { .pattern = word };
+        if (value)
+            *value++ = '\0';
+        if (!value || !*word || !cr_parse_double(value, &rate.scale) || rate.scale < 0) {
+            cr_error_set(CR_ERROR_ARGUMENT,
+                         "--lr-scale takes names with multiples, such as layer4=0.4,layer1=0.01; "
+                         "\"%s\" is none",
+                         word);
+            return false;
+        }
+        if (settings->rate_count == CR_TRAIN_MAX_RATES) {
+            cr_error_set(CR_ERROR_ARGUMENT, "--lr-scale takes at most %d names",
+                         CR_TRAIN_MAX_RATES);
+            return false;
+        }
+        settings->rates[settings->rate_count++] = rate;
+    }
+    return true;
+}
+
+/* What evaluation does with pictures: --resize, --crop, then --preprocess. */
+static bool read_transforms(const train_options *chosen, cr_transform_list *list)
+{
+    cr_text text = { 0 };
+    *list = (cr_transform_list){ 0 };
+    if (chosen->resize > 0)
+        cr_text_printf(&text, "resize:%lld", (long long)chosen->resize);
+    if (chosen->crop && strncmp(chosen->crop, "center:", 7) != 0) {
+        cr_error_set(CR_ERROR_ARGUMENT,
+                     "--crop is center:N or center:HEIGHT:WIDTH, not \"%s\"; a random crop is "
+                     "--augment random_crop:N",
+                     chosen->crop);
+        return false;
+    }
+    if (chosen->crop)
+        cr_text_printf(&text, "%scenter_crop:%s", text.length ? "," : "", chosen->crop + 7);
+    if (chosen->preprocess)
+        cr_text_printf(&text, "%s%s", text.length ? "," : "", chosen->preprocess);
+    bool good = cr_transform_parse(text.data ? text.data : "", list) == CR_OK;
+    cr_text_free(&text);
+    return good;
+}
+
+static bool translate(const train_options *chosen, char *rates, cr_transform_list *transforms,
+                      cr_train_settings *settings)
 {
     *settings = chosen->train;
     settings->optimizer = optimizer_settings(chosen);
@@ -228,14 +327,16 @@ static bool translate(const train_options *chosen, cr_train_settings *settings)
     settings->milestone_count = chosen->milestones.count;
     for (int i = 0; i < chosen->milestones.count; i++)
         settings->milestones[i] = (double)chosen->milestones.values[i];
-    return !chosen->augment || cr_transform_parse(chosen->augment, &settings->augment) == CR_OK;
+    settings->balanced = strcmp(chosen->sampler, "balanced") == 0;
+    return read_transforms(chosen, transforms) && (!rates || read_rates(rates, settings)) &&
+           (!chosen->augment || cr_transform_parse(chosen->augment, &settings->augment) == CR_OK);
 }
 
 /* What makes no sense together, found before anything is opened. */
 static bool check_options(const arguments *args)
 {
     const train_options *chosen = args->settings;
-    if (!chosen->data) {
+    if (!chosen->data && !chosen->transforms) {
         usage_error(args->command, "--data is missing: cresset train --data DATA");
         return false;
     }
@@ -266,8 +367,10 @@ static bool make_classifier(session *s)
     else if (chosen->from)
         s->classifier = cr_classifier_load(chosen->from);
     else
-        s->classifier = cr_classifier_new(chosen->architecture, chosen->model, s->data.train,
-                                          (uint64_t)chosen->seed);
+        s->classifier = cr_classifier_new(chosen->architecture, .data = s->data.train,
+                                          .seed = (uint64_t)chosen->seed, .settings = chosen->model,
+                                          .transforms = &s->transforms,
+                                          .normalization = normalization_of(chosen->normalize));
     cr_free(saved);
     if (!s->classifier)
         return false;
@@ -318,6 +421,7 @@ static void tear_down(session *s)
     cr_classifier_free(s->classifier);
     training_data_close(&s->data);
     cr_free(s->folder);
+    cr_free(s->rates);
     cr_frame_end_all();
 }
 
@@ -407,8 +511,11 @@ static int run_with(const arguments *args)
     session s = { .args = args, .chosen = args->settings };
     if (!check_options(args))
         return STATUS_USAGE;
-    if (!translate(s.chosen, &s.settings)) {
+    if (s.chosen->rates)
+        s.rates = cr_string_copy(s.chosen->rates);
+    if (!translate(s.chosen, s.rates, &s.transforms, &s.settings)) {
         library_failure(args->command);
+        cr_free(s.rates);
         return STATUS_USAGE;
     }
     interrupt_watch();
@@ -455,9 +562,24 @@ static int resume(const arguments *args)
     return status;
 }
 
+static int list_transforms(void)
+{
+    cr_text text = { 0 };
+    for (int i = 0; cr_transform_type_at(i); i++) {
+        const cr_transform_type *type = cr_transform_type_at(i);
+        append_transform(&text, type);
+        cr_text_printf(&text, "\n    %s\n", type->about);
+    }
+    printf("%s", text.data ? text.data : "");
+    cr_text_free(&text);
+    return STATUS_DONE;
+}
+
 static int run(const arguments *args)
 {
     const train_options *chosen = args->settings;
+    if (chosen->transforms)
+        return list_transforms();
     return chosen->resume ? resume(args) : run_with(args);
 }
 
@@ -471,10 +593,9 @@ const cli_command train_command = {
         "run stands in its run directory, by default runs/MODEL-001 and counting up: args.json, "
         "metrics.csv, log.txt, weights/best.safetensors, weights/last.safetensors, report.html, "
         "plots/ and events for TensorBoard. Ctrl-C saves and says how to go on.\n\nThe changes of "
-        "--augment are joined by commas, their numbers may be left out: flip:P mirrors with "
-        "probability P (0.5), crop:N moves by up to N pixels (4), shift:X by up to the share X of "
-        "the size (0.1), erase:P blanks a rectangle with probability P (0.5), cutout:N a square of "
-        "N pixels (8).",
+        "--augment are joined by commas; their parameters stand after colons, by position or by "
+        "name, and may be left out: flip,rotate:10,jitter:0.2:hue=0.1. Those of --preprocess are "
+        "kept with the model, so that prediction prepares pictures as evaluation did.",
     .examples = examples,
     .example_count = COUNT_OF(examples),
     .options = options,

@@ -1,6 +1,7 @@
 /* The manual of the whole command, made from the option tables: a manual page in troff's man macros
  * and a reference in Markdown. */
 #include <ctype.h>
+#include <math.h>
 #include <string.h>
 
 #include "cli.h"
@@ -168,6 +169,41 @@ static void append_markdown_command(cr_text *out, const cli_command *command)
     }
 }
 
+void append_transform(cr_text *out, const cr_transform_type *type)
+{
+    cr_text_append(out, type->name);
+    for (int p = 0; p < type->most && type->parameters[p].name; p++) {
+        const cr_transform_parameter *parameter = &type->parameters[p];
+        const char *name = parameter->words ? parameter->words : parameter->name;
+        cr_text_printf(out, "%s%s", p < type->least ? ":" : "[:", parameter->name);
+        if (parameter->words) {
+            cr_text_append(out, "=");
+            for (; *name; name++)
+                cr_text_append_bytes(out, *name == ' ' ? "|" : name, 1);
+        } else if (p >= type->least && !isnan(parameter->fallback)) {
+            cr_text_printf(out, "=%.4g", parameter->fallback);
+        }
+        cr_text_append(out, p < type->least ? "" : "]");
+    }
+}
+
+/* What --augment and --preprocess take. */
+static void append_markdown_transforms(cr_text *out)
+{
+    cr_text_append(out, "\n## Transforms\n\nWhat `--augment` and `--preprocess` take, joined by "
+                        "commas; parameters by position or by name, with their\ndefaults or the "
+                        "words that there are.\n\n| | |\n| --- | --- |\n");
+    for (int i = 0; cr_transform_type_at(i); i++) {
+        const cr_transform_type *type = cr_transform_type_at(i);
+        cr_text text = { 0 };
+        append_transform(&text, type);
+        cr_text_append(out, "| `");
+        append_cell(out, text.data ? text.data : "");
+        cr_text_printf(out, "` | %s |\n", type->about);
+        cr_text_free(&text);
+    }
+}
+
 static void append_markdown_facts(cr_text *out, const char *title, const fact *facts, int count)
 {
     cr_text_printf(out, "\n## %s\n\n| | |\n| --- | --- |\n", title);
@@ -189,6 +225,7 @@ void write_markdown(cr_text *out)
                    "`cresset help --markdown` from\nthe tables that the command itself reads.\n");
     for (int i = 0; (command = command_at(i)); i++)
         append_markdown_command(out, command);
+    append_markdown_transforms(out);
     append_markdown_facts(out, "Environment", environment_facts, COUNT_OF(environment_facts));
     append_markdown_facts(out, "Exit status", exit_facts, COUNT_OF(exit_facts));
 }

@@ -46,19 +46,12 @@ static cr_status name_classes(cr_classifier *classifier, int count)
     return CR_OK;
 }
 
-static cr_status adopt_data(cr_classifier *classifier, cr_dataset *data)
+static cr_status adopt_classes(cr_classifier *classifier, const cr_dataset *data)
 {
     int count = cr_dataset_class_count(data);
-    classifier->input = cr_dataset_sample_shape(data);
     if (count < 2)
         return cr_error_set(CR_ERROR_ARGUMENT, "%s has %d classes; a classifier needs at least 2",
                             cr_dataset_name(data), count);
-    if (classifier->input.ndim != 3)
-        return cr_error_set(
-            CR_ERROR_SHAPE,
-            "%s has samples of %d dimensions; a classifier needs pictures (channels, "
-            "height, width)",
-            cr_dataset_name(data), classifier->input.ndim);
     if (name_classes(classifier, count) != CR_OK)
         return CR_ERROR_MEMORY;
     for (int i = 0; i < count; i++) {
@@ -66,19 +59,94 @@ static cr_status adopt_data(cr_classifier *classifier, cr_dataset *data)
         if (!classifier->class_names[i])
             return CR_ERROR_MEMORY;
     }
+    return CR_OK;
+}
+
+static cr_status adopt_shape(cr_classifier *classifier, const cr_dataset *data)
+{
+    cr_shape own = cr_dataset_sample_shape(data);
+    if (own.ndim != 3)
+        return cr_error_set(
+            CR_ERROR_SHAPE,
+            "%s has samples of %d dimensions; a classifier needs pictures (channels, "
+            "height, width)",
+            cr_dataset_name(data), own.ndim);
+    classifier->input = cr_transform_shape(&classifier->transforms, own);
+    if (classifier->input.dim[1] < 1 || classifier->input.dim[2] < 1)
+        return cr_error_set(CR_ERROR_SHAPE,
+                            "the pictures of %s differ in size; a transform has to give them one, "
+                            "such as resize:224:224 or center_crop:224",
+                            cr_dataset_name(data));
+    return CR_OK;
+}
+
+/* ---- normalization ---- */
+
+/* Some samples of a set that is slow to read, evenly spread; else the set, retained. */
+static cr_dataset *to_measure(cr_dataset *data)
+{
+    int64_t size = cr_dataset_size(data);
+    cr_shape shape = cr_dataset_sample_shape(data);
+    if (size <= CR_CLASSIFIER_MEASURED || shape.dim[1] > 0)
+        return cr_dataset_retain(data);
+    int64_t indices[CR_CLASSIFIER_MEASURED];
+    for (int64_t i = 0; i < CR_CLASSIFIER_MEASURED; i++)
+        indices[i] = i * size / CR_CLASSIFIER_MEASURED;
+    return cr_dataset_subset(data, indices, CR_CLASSIFIER_MEASURED);
+}
+
+static cr_status measure(cr_classifier *classifier, cr_dataset *data)
+{
     cr_dataset_statistics statistics;
-    if (cr_dataset_measure(data, &statistics) != CR_OK)
-        return cr_error_status();
+    cr_dataset *some = to_measure(data);
+    cr_status status = some ? cr_dataset_measure(some, &statistics) : cr_error_status();
+    cr_dataset_free(some);
+    if (status != CR_OK)
+        return status;
     /* A channel that never changes is left at its scale. */
     for (int c = 0; c < statistics.channel_count; c++) {
         if (statistics.channel_deviations[c] == 0)
             statistics.channel_deviations[c] = 1;
     }
-    cr_status status =
-        cr_transform_add_normalize(&classifier->transforms, statistics.channel_means,
-                                   statistics.channel_deviations, statistics.channel_count);
+    /* Grey made of colours, or colours of grey: the one mean of all. */
+    int channels = (int)classifier->input.dim[0];
+    bool fits = channels == statistics.channel_count;
+    for (int c = 1; c < statistics.channel_count && !fits; c++) {
+        statistics.channel_means[0] += statistics.channel_means[c];
+        statistics.channel_deviations[0] += statistics.channel_deviations[c];
+    }
+    if (!fits) {
+        statistics.channel_means[0] /= statistics.channel_count;
+        statistics.channel_deviations[0] /= statistics.channel_count;
+    }
+    status = cr_transform_add_normalize(&classifier->transforms, statistics.channel_means,
+                                        statistics.channel_deviations,
+                                        fits ? statistics.channel_count : 1);
     cr_dataset_statistics_free(&statistics);
     return status;
+}
+
+static bool has_normalize(const cr_transform_list *list)
+{
+    bool found = false;
+    for (int i = 0; i < list->count; i++)
+        found |= strcmp(list->items[i].type->name, "normalize") == 0;
+    return found;
+}
+
+static cr_status normalize(cr_classifier *classifier, cr_dataset *data, cr_normalization how)
+{
+    static const double means[] = { 0.485, 0.456, 0.406 };
+    static const double deviations[] = { 0.229, 0.224, 0.225 };
+    if (how == CR_NORMALIZE_NONE || has_normalize(&classifier->transforms))
+        return CR_OK;
+    if (how == CR_NORMALIZE_MEASURED)
+        return measure(classifier, data);
+    if (classifier->input.dim[0] != 3)
+        return cr_error_set(CR_ERROR_SHAPE,
+                            "ImageNet's normalization is of 3 channels, but the pictures have %lld",
+                            (long long)classifier->input.dim[0]);
+    return cr_transform_add_normalize(&classifier->transforms, means, deviations, 3);
 }
 
 /* By name; NULL with an error if there is none, or none that takes images. */
@@ -93,19 +161,30 @@ static const cr_architecture *image_architecture(const char *name)
     return NULL;
 }
 
-cr_classifier *cr_classifier_new(const char *architecture, cr_model_settings settings,
-                                 cr_dataset *data, uint64_t seed)
+static cr_status adopt_data(cr_classifier *classifier, const cr_classifier_args *args)
+{
+    if (!args->data)
+        return cr_error_set(CR_ERROR_ARGUMENT, "a classifier needs a data set");
+    if (args->transforms)
+        classifier->transforms = *args->transforms;
+    if (adopt_classes(classifier, args->data) != CR_OK ||
+        adopt_shape(classifier, args->data) != CR_OK)
+        return cr_error_status();
+    return normalize(classifier, args->data, args->normalization);
+}
+
+cr_classifier *cr_classifier_new_with(cr_classifier_args args)
 {
     if (cr_failed())
         return NULL;
-    const cr_architecture *found = image_architecture(architecture);
+    const cr_architecture *found = image_architecture(args.architecture);
     cr_classifier *classifier = found ? cr_alloc_zeroed(1, sizeof(cr_classifier)) : NULL;
     if (!classifier)
         return NULL;
-    settings.classes = cr_dataset_class_count(data);
-    classifier->bound = (cr_bound_architecture){ found, settings };
-    if (adopt_data(classifier, data) != CR_OK ||
-        build(classifier, (cr_model_args){ .seed = seed }) != CR_OK) {
+    args.settings.classes = cr_dataset_class_count(args.data);
+    classifier->bound = (cr_bound_architecture){ found, args.settings };
+    if (adopt_data(classifier, &args) != CR_OK ||
+        build(classifier, (cr_model_args){ .seed = args.seed }) != CR_OK) {
         cr_classifier_free(classifier);
         return NULL;
     }
@@ -121,10 +200,11 @@ cr_tensor *cr_classifier_forward(const cr_classifier *classifier, cr_tensor *sam
 
 static json_t *settings_json(const cr_model_settings *settings)
 {
-    return json_pack("{s:I, s:b, s:f, s:b, s:I, s:b}", "classes", (json_int_t)settings->classes,
-                     "small_stem", (int)settings->small_stem, "dropout", settings->dropout,
-                     "no_dropout", (int)settings->no_dropout, "width", (json_int_t)settings->width,
-                     "zero_init_residual", (int)settings->zero_init_residual);
+    return json_pack("{s:I, s:b, s:f, s:b, s:I, s:b, s:I}", "classes",
+                     (json_int_t)settings->classes, "small_stem", (int)settings->small_stem,
+                     "dropout", settings->dropout, "no_dropout", (int)settings->no_dropout, "width",
+                     (json_int_t)settings->width, "zero_init_residual",
+                     (int)settings->zero_init_residual, "head", (json_int_t)settings->head);
 }
 
 char *cr_classifier_describe(const cr_classifier *classifier)
@@ -205,11 +285,12 @@ static cr_status read_settings(cr_classifier *classifier, const json_t *settings
     own->classes = json_integer_value(json_object_get(settings, "classes"));
     own->width = json_integer_value(json_object_get(settings, "width"));
     own->dropout = json_number_value(json_object_get(settings, "dropout"));
+    own->head = json_integer_value(json_object_get(settings, "head"));
     own->small_stem = json_is_true(json_object_get(settings, "small_stem"));
     own->no_dropout = json_is_true(json_object_get(settings, "no_dropout"));
     own->zero_init_residual = json_is_true(json_object_get(settings, "zero_init_residual"));
     if (own->classes != classifier->class_count || own->width < 0 || own->width > 65536 ||
-        !(own->dropout >= 0 && own->dropout < 1))
+        own->head < 0 || own->head > 65536 || !(own->dropout >= 0 && own->dropout < 1))
         return refuse(path, "the settings of its architecture are out of range");
     return CR_OK;
 }

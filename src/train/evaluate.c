@@ -10,12 +10,13 @@
 
 static cr_status check_fit(const cr_classifier *classifier, const cr_dataset *data)
 {
-    cr_shape shape = cr_dataset_sample_shape(data);
+    cr_shape own = cr_dataset_sample_shape(data);
+    cr_shape shape = cr_transform_shape(&classifier->transforms, own);
     char text[2][CR_SHAPE_TEXT];
     if (!cr_shape_equal(&shape, &classifier->input))
         return cr_error_set(CR_ERROR_SHAPE,
                             "%s has samples of shape %s, but the classifier takes %s",
-                            cr_dataset_name(data), cr_shape_format(&shape, text[0], CR_SHAPE_TEXT),
+                            cr_dataset_name(data), cr_shape_format(&own, text[0], CR_SHAPE_TEXT),
                             cr_shape_format(&classifier->input, text[1], CR_SHAPE_TEXT));
     if (cr_dataset_class_count(data) > classifier->class_count)
         return cr_error_set(CR_ERROR_ARGUMENT, "%s has %d classes, but the classifier knows %d",

@@ -38,8 +38,9 @@ struct trainer {
     struct train_state state;
     int64_t batches; /* of an epoch */
     double base_lr;
-    double started; /* clock */
-    double saved;   /* clock, of the last save */
+    cr_tensor *class_weights; /* (classes), retained; NULL: all alike */
+    double started;           /* clock */
+    double saved;             /* clock, of the last save */
 };
 
 /* ---- json_text.c ---- */
@@ -58,6 +59,16 @@ cr_schedule *train_schedule_make(const cr_train_settings *settings, int64_t step
 
 /* The settings as JSON, to be freed with cr_free. */
 char *train_settings_json(const cr_train_settings *settings);
+
+/* ---- mixing.c ---- */
+
+/* Mixes the samples of a batch (N, C, H, W) and gives the targets, classes (N), as probabilities
+ * (N, classes). */
+cr_status train_mix(const cr_train_settings *settings, int64_t classes, cr_generator *generator,
+                    cr_tensor **samples, cr_tensor **targets);
+
+/* A number from Beta(a, a). */
+double train_draw_beta(cr_generator *generator, double a);
 
 /* ---- run_files.c ---- */
 

@@ -44,6 +44,11 @@ cr_status train_settings_check(const cr_train_settings *settings)
     if (!(settings->label_smoothing >= 0 && settings->label_smoothing < 1))
         return cr_error_set(CR_ERROR_ARGUMENT, "the label smoothing must lie in [0, 1), not %g",
                             settings->label_smoothing);
+    if (!(settings->mixup >= 0 && settings->cutmix >= 0))
+        return cr_error_set(CR_ERROR_ARGUMENT,
+                            "alpha of mixup and cutmix must be 0 or more, "
+                            "not %g and %g",
+                            settings->mixup, settings->cutmix);
     if (!(settings->ema_decay >= 0 && settings->ema_decay < 1))
         return cr_error_set(CR_ERROR_ARGUMENT,
                             "the decay of the average must lie in [0, 1), not %g",

@@ -57,13 +57,29 @@ static int64_t count_correct(cr_tensor *logits, const cr_tensor *labels)
     return correct;
 }
 
+/* Where the random numbers of a batch come from, apart from those of the model. */
+static cr_generator batch_generator(const struct trainer *trainer, const cr_batch *batch)
+{
+    uint32_t words[4];
+    uint64_t first = batch->size > 0 ? (uint64_t)((const int64_t *)cr_data(batch->indices))[0] : 0;
+    cr_philox(trainer->settings.seed, trainer->state.loader.epoch, (uint64_t)trainer->state.seen,
+              words);
+    return cr_generator_make(words[0] | (uint64_t)words[1] << 32, first);
+}
+
 /* The logits, in float32, and the loss, under autocast. */
 static cr_tensor *forward(const struct trainer *trainer, const cr_batch *batch, cr_tensor **logits)
 {
-    cr_dtype was = cr_set_autocast(trainer->settings.autocast);
-    *logits = cr_classifier_forward(trainer->classifier, batch->samples);
-    cr_tensor *loss = cr_cross_entropy(*logits, batch->labels,
-                                       .label_smoothing = trainer->settings.label_smoothing);
+    const cr_train_settings *settings = &trainer->settings;
+    cr_tensor *samples = batch->samples, *targets = batch->labels;
+    if (settings->mixup > 0 || settings->cutmix > 0) {
+        cr_generator generator = batch_generator(trainer, batch);
+        train_mix(settings, trainer->classifier->class_count, &generator, &samples, &targets);
+    }
+    cr_dtype was = cr_set_autocast(settings->autocast);
+    *logits = cr_classifier_forward(trainer->classifier, samples);
+    cr_tensor *loss = cr_cross_entropy(*logits, targets, .weight = trainer->class_weights,
+                                       .label_smoothing = settings->label_smoothing);
     cr_set_autocast(was);
     *logits = cr_contiguous(cr_to_dtype(cr_detach(*logits), CR_F32));
     return loss;
@@ -371,6 +387,46 @@ static cr_status loader_make(struct trainer *trainer)
     return CR_OK;
 }
 
+/* A pattern without a wildcard means the parameter of that name and all below it. */
+static cr_status rate_set(cr_optim *optim, const cr_train_rate *rate)
+{
+    char *below = cr_string_format("%s.*", rate->pattern);
+    if (!below)
+        return cr_error_status();
+    int matched = cr_optim_group(optim, rate->pattern, rate->scale, -1);
+    if (matched >= 0 && !strchr(rate->pattern, '*'))
+        matched += cr_optim_group(optim, below, rate->scale, -1);
+    cr_free(below);
+    if (!cr_failed() && matched == 0)
+        return cr_error_set(CR_ERROR_ARGUMENT,
+                            "a learning rate is given for %s, which no parameter is called",
+                            rate->pattern);
+    return cr_error_status();
+}
+
+/* Weights that make each class count alike, however rare: samples / (classes * of the class). */
+static cr_tensor *class_weights(cr_dataset *set, int64_t classes)
+{
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *weights = cr_zeros(CR_SHAPE(classes));
+    float *counts = weights ? cr_data(weights) : NULL;
+    int64_t labelled = 0;
+    for (int64_t i = 0; counts && i < cr_dataset_size(set); i++) {
+        int64_t label;
+        if (cr_dataset_label(set, i, &label) != CR_OK)
+            break;
+        if (label >= 0 && label < classes) {
+            counts[label]++;
+            labelled++;
+        }
+    }
+    for (int64_t c = 0; counts && c < classes; c++)
+        counts[c] = counts[c] > 0 ? (float)labelled / ((float)classes * counts[c]) : 0;
+    cr_retain(weights);
+    cr_frame_end(frame);
+    return weights;
+}
+
 static cr_status trainer_prepare(struct trainer *trainer)
 {
     const cr_train_settings *settings = &trainer->settings;
@@ -379,6 +435,10 @@ static cr_status trainer_prepare(struct trainer *trainer)
     int64_t group = settings->accumulate > 0 ? settings->accumulate : 1;
     trainer->schedule = train_schedule_make(settings, (trainer->batches + group - 1) / group);
     trainer->optim = cr_optim_new(trainer->classifier->model, settings->optimizer);
+    for (int i = 0; i < settings->rate_count && !cr_failed(); i++)
+        rate_set(trainer->optim, &settings->rates[i]);
+    if (settings->weighted_classes && !cr_failed())
+        trainer->class_weights = class_weights(trainer->train, trainer->classifier->class_count);
     if (settings->ema_decay > 0)
         trainer->average = cr_ema_new(trainer->classifier->model, settings->ema_decay, true);
     trainer->base_lr = settings->optimizer.lr;
@@ -420,6 +480,7 @@ static void trainer_release(struct trainer *trainer)
     cr_schedule_free(trainer->schedule);
     cr_average_free(trainer->average);
     cr_optim_free(trainer->optim);
+    cr_release(trainer->class_weights);
 }
 
 cr_status cr_train(cr_classifier *classifier, cr_dataset *train, cr_dataset *validation,

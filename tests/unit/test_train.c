@@ -59,7 +59,8 @@ static cr_train_settings make_settings(void)
 
 static cr_classifier *make_net(cr_dataset *data)
 {
-    return cr_classifier_new("convnet", (cr_model_settings){ .width = 4, .dropout = 0.2 }, data, 3);
+    return cr_classifier_new("convnet", .data = data, .seed = 3,
+                             .settings = { .width = 4, .dropout = 0.2 });
 }
 
 /* All weights, one after the other. */
@@ -83,6 +84,18 @@ static float *weights_of(const cr_classifier *net, size_t *count)
 static int stop_at;
 static cr_dtype autocast = CR_F32;
 static bool checkpoints;
+static bool mixes;
+
+/* Samples mixed in both ways, weighted classes, and parts with rates of their own. */
+static void make_mixed(cr_train_settings *settings)
+{
+    settings->mixup = 0.2;
+    settings->cutmix = 1;
+    settings->weighted_classes = true;
+    settings->rates[0] = (cr_train_rate){ "stage1", 0 };
+    settings->rates[1] = (cr_train_rate){ "stage2.*", 0.5 };
+    settings->rate_count = 2;
+}
 
 static bool stops(void *context)
 {
@@ -109,6 +122,8 @@ static struct outcome train(const char *name, int stop, int threads, int workers
     settings.workers = workers;
     settings.autocast = autocast;
     settings.checkpoint_activations = checkpoints;
+    if (mixes)
+        make_mixed(&settings);
     cr_set_num_threads(threads);
     cr_status status = CR_ERROR_INTERRUPTED;
     for (int round = 0; status == CR_ERROR_INTERRUPTED; round++) {
@@ -241,7 +256,7 @@ static void test_refusals(void **state)
     assert_null(cr_classifier_load("/nonexistent"));
     assert_non_null(strstr(cr_error_message(), "/nonexistent"));
     cr_error_clear();
-    assert_null(cr_classifier_new("convnett", (cr_model_settings){ 0 }, data, 0));
+    assert_null(cr_classifier_new("convnett", .data = data));
     assert_non_null(strstr(cr_error_message(), "did you mean \"convnet\""));
     cr_error_clear();
     cr_dataset_free(data);
@@ -297,6 +312,86 @@ static void test_every_allocation(void **state)
     cr_set_num_threads(0);
 }
 
+static void test_same_bits_when_mixed(void **state)
+{
+    (void)state;
+    mixes = true;
+    struct outcome once = train("mixed", 0, 1, 0);
+    struct outcome stopped = train("mixed_in_parts", 2, 2, 2);
+    mixes = false;
+    struct outcome plain = train("not_mixed", 0, 2, 1);
+    assert_int_equal(once.count, stopped.count);
+    assert_memory_equal(once.weights, stopped.weights, once.count * sizeof *once.weights);
+    assert_memory_not_equal(once.weights, plain.weights, once.count * sizeof *once.weights);
+    assert_true(once.accuracy > 0.5);
+    free(once.weights);
+    free(stopped.weights);
+    free(plain.weights);
+}
+
+/* A part whose rate is 0 stays as it was; a name that nothing has is an error. */
+static void test_rates(void **state)
+{
+    (void)state;
+    cr_dataset *data = make_data(1);
+    cr_classifier *net = make_net(data), *before = make_net(data);
+    cr_train_settings settings = make_settings();
+    settings.ema_decay = 0;
+    make_mixed(&settings);
+    cr_train_result result;
+    assert_int_equal(cr_train(net, data, NULL, settings, (cr_train_run){ 0 }, &result), CR_OK);
+    cr_train_result_free(&result);
+    int same = 0, other = 0;
+    for (int i = 0; i < cr_model_tensor_count(net->model); i++) {
+        cr_named_tensor a = cr_model_tensor_at(net->model, i);
+        cr_named_tensor b = cr_model_tensor_at(before->model, i);
+        if (a.is_buffer)
+            continue;
+        bool equal = memcmp(cr_data(a.tensor), cr_data(b.tensor),
+                            (size_t)cr_numel(a.tensor) * sizeof(float)) == 0;
+        assert_int_equal(equal, strncmp(a.name, "stage1.", 7) == 0);
+        same += equal;
+        other += !equal;
+    }
+    assert_true(same > 0 && other > 0);
+    settings.rates[0].pattern = "stage9";
+    assert_int_equal(cr_train(net, data, NULL, settings, (cr_train_run){ 0 }, &result),
+                     CR_ERROR_ARGUMENT);
+    assert_non_null(strstr(cr_error_message(), "stage9, which no parameter is called"));
+    cr_error_clear();
+    cr_train_result_free(&result);
+    cr_classifier_free(net);
+    cr_classifier_free(before);
+    cr_dataset_free(data);
+}
+
+static void test_head(void **state)
+{
+    (void)state;
+    cr_dataset *data = make_data(1);
+    cr_classifier *net = cr_classifier_new(
+        "resnet18", .data = data, .settings = { .head = 12, .dropout = 0.5, .small_stem = true },
+        .normalization = CR_NORMALIZE_NONE);
+    assert_int_equal(net->transforms.count, 0);
+    cr_shape hidden = cr_shape_of(cr_model_find(net->model, "fc.0.weight"));
+    cr_shape last = cr_shape_of(cr_model_find(net->model, "fc.3.weight"));
+    const cr_shape wanted[] = { CR_SHAPE(12, 512), CR_SHAPE(CLASSES, 12) };
+    assert_true(cr_shape_equal(&hidden, &wanted[0]) && cr_shape_equal(&last, &wanted[1]));
+    char path[200];
+    snprintf(path, sizeof path, "%s/head.safetensors", folder);
+    assert_int_equal(cr_classifier_save(net, path), CR_OK);
+    cr_classifier_free(net);
+    net = cr_classifier_load(path);
+    assert_non_null(net);
+    assert_int_equal(net->bound.settings.head, 12);
+    cr_classifier_free(net);
+    assert_null(
+        cr_classifier_new("resnet18", .data = data, .normalization = CR_NORMALIZE_IMAGENET));
+    assert_non_null(strstr(cr_error_message(), "of 3 channels"));
+    cr_error_clear();
+    cr_dataset_free(data);
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -316,6 +411,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_same_bits_in_halves),
+        cmocka_unit_test(test_same_bits_when_mixed),
+        cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_head),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_every_allocation),

@@ -71,7 +71,6 @@ cr_tensor *cr_mobilenet_v2(cr_scope at, cr_tensor *x, cr_model_settings settings
     }
     x = conv_norm(cr_at_format(features, "%d", place), x, LAST, 1, 1, 1);
     x = cr_flatten(cr_adaptive_avg_pool2d(x, CR_SHAPE(1, 1)), 1, -1);
-    double dropout = settings.dropout != 0 ? settings.dropout : 0.2;
-    x = cr_dropout(at, x, settings.no_dropout ? 0 : dropout);
-    return cr_linear(at, "classifier.1", x, .out = settings.classes ? settings.classes : 1000);
+    return cr_classifier_head(at, "classifier.1", x, settings,
+                              (cr_classifier_head_args){ .classes = 1000, .dropout = 0.2 });
 }

@@ -84,8 +84,7 @@ static cr_tensor *resnet(cr_scope at, cr_tensor *x, cr_model_settings settings,
     for (int i = 0; i < 4; i++)
         x = stage(cr_at(at, names[i]), x, block, (int64_t)64 << i, counts[i], i == 0 ? 1 : 2);
     x = cr_flatten(cr_adaptive_avg_pool2d(x, CR_SHAPE(1, 1)), 1, -1);
-    x = cr_dropout(at, x, settings.dropout);
-    return cr_linear(at, "fc", x, .out = settings.classes ? settings.classes : 1000);
+    return cr_classifier_head(at, "fc", x, settings, (cr_classifier_head_args){ 1000, 0 });
 }
 
 cr_tensor *cr_resnet18(cr_scope at, cr_tensor *x, cr_model_settings settings)

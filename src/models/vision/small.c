@@ -7,8 +7,7 @@ cr_tensor *cr_mlp(cr_scope at, cr_tensor *x, cr_model_settings settings)
     int64_t hidden = settings.width ? settings.width : 128;
     x = cr_flatten(x, 1, -1);
     x = cr_relu(cr_linear(at, "fc1", x, .out = hidden));
-    x = cr_dropout(at, x, settings.dropout);
-    return cr_linear(at, "fc2", x, .out = settings.classes ? settings.classes : 10);
+    return cr_classifier_head(at, "fc2", x, settings, (cr_classifier_head_args){ 10, 0 });
 }
 
 cr_tensor *cr_lenet5(cr_scope at, cr_tensor *x, cr_model_settings settings)
@@ -20,8 +19,7 @@ cr_tensor *cr_lenet5(cr_scope at, cr_tensor *x, cr_model_settings settings)
     x = cr_flatten(x, 1, -1);
     x = cr_relu(cr_linear(at, "fc1", x, .out = 120));
     x = cr_relu(cr_linear(at, "fc2", x, .out = 84));
-    x = cr_dropout(at, x, settings.dropout);
-    return cr_linear(at, "fc3", x, .out = settings.classes ? settings.classes : 10);
+    return cr_classifier_head(at, "fc3", x, settings, (cr_classifier_head_args){ 10, 0 });
 }
 
 cr_tensor *cr_small_cnn(cr_scope at, cr_tensor *x, cr_model_settings settings)
@@ -32,8 +30,7 @@ cr_tensor *cr_small_cnn(cr_scope at, cr_tensor *x, cr_model_settings settings)
     x = cr_relu(cr_conv2d(at, "conv2", x, .out = 2 * width, .kernel = 3, .padding = 1));
     x = cr_frame_end_with(frame, cr_flatten(cr_max_pool2d(x, .kernel = 2), 1, -1));
     x = cr_relu(cr_linear(at, "fc1", x, .out = 128));
-    x = cr_dropout(at, x, settings.dropout);
-    return cr_linear(at, "fc2", x, .out = settings.classes ? settings.classes : 10);
+    return cr_classifier_head(at, "fc2", x, settings, (cr_classifier_head_args){ 10, 0 });
 }
 
 /* conv → batch norm → relu, twice, and pooling; (N, C, H, W) → (N, width, H/2, W/2). */
@@ -56,6 +53,5 @@ cr_tensor *cr_convnet(cr_scope at, cr_tensor *x, cr_model_settings settings)
         width *= 2;
     }
     x = cr_flatten(cr_adaptive_avg_pool2d(x, CR_SHAPE(1, 1)), 1, -1);
-    x = cr_dropout(at, x, settings.dropout);
-    return cr_linear(at, "fc", x, .out = settings.classes ? settings.classes : 10);
+    return cr_classifier_head(at, "fc", x, settings, (cr_classifier_head_args){ 10, 0 });
 }

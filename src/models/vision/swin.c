@@ -256,8 +256,7 @@ static cr_tensor *swin(cr_scope at, cr_tensor *x, cr_model_settings settings,
     x = embed_patches(cr_at(features, "0"), x, plan->width);
     x = stages(features, x, plan, settings.no_dropout ? 0 : plan->stochastic_depth);
     x = cr_mean_dims(cr_layer_norm(at, "norm", x), CR_SHAPE(1, 2), false);
-    x = cr_dropout(at, x, settings.no_dropout ? 0 : settings.dropout);
-    return cr_linear(at, "head", x, .out = settings.classes ? settings.classes : 1000);
+    return cr_classifier_head(at, "head", x, settings, (cr_classifier_head_args){ 1000, 0 });
 }
 
 cr_tensor *cr_swin_t(cr_scope at, cr_tensor *x, cr_model_settings settings)

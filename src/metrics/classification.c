@@ -5,8 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/base.h"
-#include "cresset/metrics.h"
+#include "metrics/metrics.h"
 
 static cr_status check_classes(const void *matrix, int64_t classes)
 {
@@ -19,8 +18,8 @@ static cr_status check_classes(const void *matrix, int64_t classes)
     return CR_OK;
 }
 
-static cr_status check_labels(const char *what, const int64_t *labels, int64_t count,
-                              int64_t classes)
+cr_status metrics_check_labels(const char *what, const int64_t *labels, int64_t count,
+                               int64_t classes)
 {
     for (int64_t i = 0; i < count; i++) {
         if (labels[i] < 0 || labels[i] >= classes)
@@ -36,9 +35,9 @@ cr_status cr_confusion_matrix_add(int64_t *matrix, int64_t classes, const int64_
 {
     cr_status status = check_classes(matrix, classes);
     if (status == CR_OK)
-        status = check_labels("true", truth, count, classes);
+        status = metrics_check_labels("true", truth, count, classes);
     if (status == CR_OK)
-        status = check_labels("predicted", predicted, count, classes);
+        status = metrics_check_labels("predicted", predicted, count, classes);
     if (status != CR_OK)
         return status;
     for (int64_t i = 0; i < count; i++)
@@ -129,7 +128,7 @@ double cr_top_k_accuracy_score(const int64_t *truth, const float *scores, int64_
                      (long long)k, (long long)classes);
         return NAN;
     }
-    if (check_labels("true", truth, count, classes) != CR_OK || count <= 0)
+    if (metrics_check_labels("true", truth, count, classes) != CR_OK || count <= 0)
         return NAN;
     int64_t hits = 0;
     for (int64_t i = 0; i < count; i++)
@@ -236,8 +235,8 @@ double cr_matthews_corrcoef(const int64_t *matrix, int64_t classes)
     return spread == 0 ? 0.0 : (correct * all - cross) / sqrt(spread);
 }
 
-static cr_class_scores scores_of(int64_t correct, int64_t predicted, int64_t truth,
-                                 double zero_division)
+cr_class_scores metrics_class_scores(int64_t correct, int64_t predicted, int64_t truth,
+                                     double zero_division)
 {
     cr_class_scores scores = { zero_division, zero_division, zero_division, truth };
     if (predicted > 0)
@@ -249,15 +248,7 @@ static cr_class_scores scores_of(int64_t correct, int64_t predicted, int64_t tru
     return scores;
 }
 
-/* A mean that leaves NaN out, and falls back to equal weights where all weights are zero. */
-typedef struct mean {
-    double weighted;
-    double weights;
-    double plain;
-    int64_t count;
-} mean;
-
-static void mean_add(mean *m, double value, double weight)
+static void mean_add(struct metrics_mean *m, double value, double weight)
 {
     if (isnan(value))
         return;
@@ -267,23 +258,18 @@ static void mean_add(mean *m, double value, double weight)
     m->count++;
 }
 
-static double mean_plain(const mean *m)
+static double mean_plain(const struct metrics_mean *m)
 {
     return m->plain / (double)m->count;
 }
 
-static double mean_weighted(const mean *m)
+static double mean_weighted(const struct metrics_mean *m)
 {
     return m->weights > 0 ? m->weighted / m->weights : mean_plain(m);
 }
 
-/* Sums over the reported classes. */
-typedef struct tally {
-    mean precision, recall, f1;
-    int64_t correct, predicted, truth;
-} tally;
-
-static void tally_add(tally *t, cr_class_scores scores, int64_t correct, int64_t predicted)
+void metrics_tally_add(struct metrics_tally *t, cr_class_scores scores, int64_t correct,
+                       int64_t predicted)
 {
     double weight = (double)scores.support;
     mean_add(&t->precision, scores.precision, weight);
@@ -294,15 +280,25 @@ static void tally_add(tally *t, cr_class_scores scores, int64_t correct, int64_t
     t->truth += scores.support;
 }
 
-static cr_classification_averages tally_averages(const tally *t, int64_t samples,
+cr_class_scores metrics_tally_macro(const struct metrics_tally *t)
+{
+    return (cr_class_scores){ mean_plain(&t->precision), mean_plain(&t->recall), mean_plain(&t->f1),
+                              t->truth };
+}
+
+cr_class_scores metrics_tally_weighted(const struct metrics_tally *t)
+{
+    return (cr_class_scores){ mean_weighted(&t->precision), mean_weighted(&t->recall),
+                              mean_weighted(&t->f1), t->truth };
+}
+
+static cr_classification_averages tally_averages(const struct metrics_tally *t, int64_t samples,
                                                  double zero_division)
 {
     cr_classification_averages averages;
-    averages.micro = scores_of(t->correct, t->predicted, t->truth, zero_division);
-    averages.macro = (cr_class_scores){ mean_plain(&t->precision), mean_plain(&t->recall),
-                                        mean_plain(&t->f1), t->truth };
-    averages.weighted = (cr_class_scores){ mean_weighted(&t->precision), mean_weighted(&t->recall),
-                                           mean_weighted(&t->f1), t->truth };
+    averages.micro = metrics_class_scores(t->correct, t->predicted, t->truth, zero_division);
+    averages.macro = metrics_tally_macro(t);
+    averages.weighted = metrics_tally_weighted(t);
     averages.micro_is_accuracy = t->truth == samples && t->predicted == samples;
     return averages;
 }
@@ -339,14 +335,15 @@ cr_status cr_precision_recall_f1(const int64_t *matrix, int64_t classes,
     if (sums == NULL)
         return cr_error_status();
 
-    tally t = { 0 };
+    struct metrics_tally t = { 0 };
     int64_t reported = options->labels != NULL ? options->label_count : classes;
     for (int64_t i = 0; i < reported; i++) {
         int64_t label = options->labels != NULL ? options->labels[i] : i;
         int64_t correct = matrix[label * classes + label];
         int64_t predicted = sums[classes + label];
-        cr_class_scores scores = scores_of(correct, predicted, sums[label], options->zero_division);
-        tally_add(&t, scores, correct, predicted);
+        cr_class_scores scores =
+            metrics_class_scores(correct, predicted, sums[label], options->zero_division);
+        metrics_tally_add(&t, scores, correct, predicted);
         if (per_class != NULL)
             per_class[i] = scores;
     }

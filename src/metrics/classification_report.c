@@ -1,12 +1,11 @@
-/* The classification report as text, laid out to the space as scikit-learn lays it out, and as
- * JSON. The numbers come from classification.c. */
+/* The classification report as text, laid out to the space as scikit-learn lays it out, as JSON and
+ * as CSV. The numbers come from classification.c and multilabel.c. */
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/base.h"
-#include "cresset/metrics.h"
+#include "metrics/metrics.h"
 
 /* Everything that both forms need. */
 typedef struct report {
@@ -106,6 +105,24 @@ static void append_averages(cr_text *text, const report *r, int width, int digit
     append_row(text, "weighted avg", averages->weighted, width, digits);
 }
 
+static void append_table(cr_text *text, const report *r, int width, int digits)
+{
+    cr_text_printf(text, "%*s  %9s %9s %9s %9s\n\n", width, "", "precision", "recall", "f1-score",
+                   "support");
+    for (int64_t row = 0; row < r->rows; row++) {
+        char number[24];
+        append_row(text, row_name(r, row, number), r->scores[row], width, digits);
+    }
+    cr_text_append(text, "\n");
+    append_averages(text, r, width, digits);
+}
+
+static int digits_of(const report *r)
+{
+    int digits = r->options.digits == 0 ? 2 : CR_MAX(r->options.digits, 0);
+    return CR_MIN(digits, 17);
+}
+
 char *cr_classification_report(const int64_t *matrix, int64_t classes, const char *const *names,
                                const cr_classification_options *options)
 {
@@ -114,17 +131,8 @@ char *cr_classification_report(const int64_t *matrix, int64_t classes, const cha
     char *result = NULL;
     if (report_begin(&r, matrix, classes, names, options) != CR_OK)
         goto end;
-    int digits = r.options.digits == 0 ? 2 : CR_MAX(r.options.digits, 0);
-    digits = CR_MIN(digits, 17);
-    int width = name_column_width(&r, digits);
-    cr_text_printf(&text, "%*s  %9s %9s %9s %9s\n\n", width, "", "precision", "recall", "f1-score",
-                   "support");
-    for (int64_t row = 0; row < r.rows; row++) {
-        char number[24];
-        append_row(&text, row_name(&r, row, number), r.scores[row], width, digits);
-    }
-    cr_text_append(&text, "\n");
-    append_averages(&text, &r, width, digits);
+    int digits = digits_of(&r);
+    append_table(&text, &r, name_column_width(&r, digits), digits);
     if (!cr_failed())
         result = cr_text_take(&text);
 end:
@@ -132,6 +140,93 @@ end:
     cr_free(r.scores);
     return result;
 }
+
+char *cr_multilabel_report(const int64_t *truth, const int64_t *predicted, int64_t count,
+                           int64_t labels, const char *const *names,
+                           const cr_classification_options *options)
+{
+    report r = { .classes = labels, .names = names, .rows = labels };
+    cr_multilabel_averages averages;
+    cr_text text = { 0 };
+    char *result = NULL;
+    if (options != NULL)
+        r.options = *options;
+    r.options.labels = NULL;
+    double filler = r.options.zero_division;
+    if (cr_multilabel_scores(truth, predicted, count, labels, filler, NULL, &averages) != CR_OK)
+        return NULL;
+    r.scores = cr_alloc_array((size_t)labels, sizeof(*r.scores));
+    if (r.scores != NULL)
+        cr_multilabel_scores(truth, predicted, count, labels, filler, r.scores, NULL);
+    if (!cr_failed()) {
+        int digits = digits_of(&r);
+        int width = name_column_width(&r, digits);
+        r.averages = (cr_classification_averages){ .micro = averages.micro,
+                                                   .macro = averages.macro,
+                                                   .weighted = averages.weighted };
+        append_table(&text, &r, width, digits);
+        append_row(&text, "samples avg", averages.samples, width, digits);
+    }
+    if (!cr_failed())
+        result = cr_text_take(&text);
+    cr_text_free(&text);
+    cr_free(r.scores);
+    return result;
+}
+
+/* ---- CSV ---- */
+
+static void append_csv_name(cr_text *text, const char *name)
+{
+    if (strpbrk(name, ",\"\r\n") == NULL) {
+        cr_text_append(text, name);
+        return;
+    }
+    cr_text_append(text, "\"");
+    for (const char *c = name; *c != '\0'; c++)
+        cr_text_append_bytes(text, *c == '"' ? "\"\"" : c, *c == '"' ? 2 : 1);
+    cr_text_append(text, "\"");
+}
+
+static void append_csv_row(cr_text *text, const char *name, cr_class_scores scores)
+{
+    double values[3] = { scores.precision, scores.recall, scores.f1 };
+    append_csv_name(text, name);
+    for (int i = 0; i < 3; i++) {
+        if (isfinite(values[i]))
+            cr_text_printf(text, ",%.17g", values[i]);
+        else
+            cr_text_append(text, ",");
+    }
+    cr_text_printf(text, ",%lld\n", (long long)scores.support);
+}
+
+char *cr_classification_report_csv(const int64_t *matrix, int64_t classes, const char *const *names,
+                                   const cr_classification_options *options)
+{
+    report r;
+    cr_text text = { 0 };
+    char *result = NULL;
+    if (report_begin(&r, matrix, classes, names, options) != CR_OK)
+        goto end;
+    cr_text_append(&text, "class,precision,recall,f1-score,support\n");
+    for (int64_t row = 0; row < r.rows; row++) {
+        char number[24];
+        append_csv_row(&text, row_name(&r, row, number), r.scores[row]);
+    }
+    append_csv_row(&text, r.averages.micro_is_accuracy ? "accuracy" : "micro avg",
+                   r.averages.micro);
+    append_csv_row(&text, "macro avg", r.averages.macro);
+    append_csv_row(&text, "weighted avg", r.averages.weighted);
+    if (!cr_failed())
+        result = cr_text_take(&text);
+end:
+    cr_text_free(&text);
+    cr_free(r.scores);
+    return result;
+}
+
+/* ---- JSON ---- */
 
 static json_t *number_or_null(double value)
 {

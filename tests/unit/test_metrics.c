@@ -332,6 +332,42 @@ static void every_failed_allocation_is_reported_and_leaks_nothing(void **state)
     }
 }
 
+static void every_failed_allocation_of_scores_is_reported(void **state)
+{
+    (void)state;
+    static const float p[] = { .7f, .2f, .1f, .1f, .5f, .4f, .3f, .3f, .4f, .2f, .6f, .2f };
+    static const int64_t labels[] = { 0, 1, 2, 0 };
+    const cr_binary_task task = { .truth = labels, .scores = p, .score_stride = 3, .count = 4 };
+    cr_score_args args = { .truth = labels,
+                           .probabilities = p,
+                           .count = 4,
+                           .classes = 3,
+                           .bootstrap = { .replicates = 8 } };
+    uint64_t before = cr_memory_get_stats().small;
+    for (int64_t successes = 0;; successes++) {
+        cr_classifier_scores scores;
+        cr_curve roc = { 0 }, precision = { 0 };
+        char *csv = NULL;
+        cr_memory_fail_after(successes);
+        bool done = cr_score_classifier(args, &scores) == CR_OK &&
+                    cr_roc_curve(&task, false, &roc) == CR_OK &&
+                    cr_precision_recall_curve(&task, &precision) == CR_OK &&
+                    !isnan(cr_roc_auc_one_vs_rest(labels, p, 4, 3, CR_AVERAGE_MACRO)) &&
+                    (csv = cr_multilabel_report(labels + 2, labels + 3, 0, 1, NULL, NULL)) != NULL;
+        cr_memory_fail_after(-1);
+        cr_classifier_scores_free(&scores);
+        cr_curve_free(&roc);
+        cr_curve_free(&precision);
+        cr_free(csv);
+        assert_int_equal(cr_failed(), !done);
+        assert_int_equal(cr_memory_get_stats().small, before);
+        cr_error_clear();
+        if (done)
+            break;
+        assert_true(successes < 1000);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +388,7 @@ int main(void)
         cmocka_unit_test(json_of_no_samples_has_nulls),
         cmocka_unit_test(bad_options_are_refused),
         cmocka_unit_test(every_failed_allocation_is_reported_and_leaks_nothing),
+        cmocka_unit_test(every_failed_allocation_of_scores_is_reported),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,6 +137,7 @@ typedef struct cr_winograd {
 /* What a block of tiles is computed in, and a strip of the image on its way in or out. */
 typedef struct cr_winograd_scratch {
     int64_t tiles, panel_rows;
+    int64_t first_tile;                   /* of the tile rows of a call, in the block */
     int64_t input_stride, product_stride; /* from one of the 36 positions to the next */
     float *inputs, *products;
     float *strip, *turned;
@@ -146,8 +147,9 @@ typedef struct cr_winograd_kernels {
     int lanes;
     /* Transforms the weights of vectors [begin, end) of output channels. */
     void (*weights)(const cr_winograd *w, float *transformed, int64_t begin, int64_t end);
-    /* For a vector of channels of tile rows [first, last), counted through the images; between the
-     * two, for each position, the products of output channels [begin, end). */
+    /* For a vector of channels of tile rows [first, last), counted through the images, which may be
+     * some of the block; between the two, for each position, the products of output channels
+     * [begin, end). */
     void (*input)(const cr_winograd *w, const cr_winograd_scratch *s, int64_t first, int64_t last,
                   int64_t channel);
     void (*multiply)(const cr_winograd *w, const cr_winograd_scratch *s, int64_t position,

@@ -210,13 +210,26 @@ CR_INLINE void copy_patch(const cr_conv *c, const float *image, int64_t y, int64
                           int64_t k_count, float *to)
 {
     int64_t taps = c->dilation[2] == 1 ? c->kernel[2] : 1, run = taps * c->in_channels;
-    int64_t runs = c->kernel[2] / taps;
-    for (int64_t index = k / run; index * run < k + k_count; index++) {
-        int64_t from = CR_MAX(k - index * run, 0), last = CR_MIN(k + k_count - index * run, run);
-        copy_columns(c, image, y + index / runs * c->dilation[1], x + index % runs * c->dilation[2],
-                     from, last, to);
-        to += last - from;
+    int64_t runs = c->kernel[2] / taps, index = k / run, column = index % runs;
+    y += index / runs * c->dilation[1];
+    for (k -= index * run; k_count > 0; k = 0) {
+        int64_t last = CR_MIN(k + k_count, run);
+        copy_columns(c, image, y, x + column * c->dilation[2], k, last, to);
+        to += last - k;
+        k_count -= last - k;
+        if (++column == runs) {
+            column = 0;
+            y += c->dilation[1];
+        }
     }
+}
+
+/* A whole patch inside the image: `rows` runs that lie row_step apart. */
+CR_INLINE void copy_inside(const float *from, int64_t row_step, int64_t rows, int64_t run,
+                           float *to)
+{
+    for (int64_t y = 0; y < rows; y++, from += row_step, to += run)
+        copy_run(to, from, run);
 }
 
 /* Points [first, first + count) of the result, counted through the images. */
@@ -234,9 +247,18 @@ static void rows_patches(const cr_conv *c, const float *input, int64_t first, in
     }
     int64_t x = first % c->output[2], row = first / c->output[2];
     int64_t y = row % c->output[1], image = row / c->output[1];
+    int64_t run = c->kernel[2] * c->in_channels, in_row = c->input[2] * c->in_channels;
+    bool is_whole = k_count == c->kernel[1] * run && c->dilation[2] == 1;
+    int64_t last_y = c->input[1] - (c->kernel[1] - 1) * c->dilation[1] - 1;
+    int64_t last_x = c->input[2] - c->kernel[2];
     for (int64_t i = 0; i < count; i++, to += CR_ROWS_STEP) {
-        copy_patch(c, input + image * image_size, y * c->stride[1] - c->padding[1],
-                   x * c->stride[2] - c->padding[2], k, k_count, to);
+        int64_t top = y * c->stride[1] - c->padding[1], left = x * c->stride[2] - c->padding[2];
+        const float *from = input + image * image_size;
+        if (is_whole && top >= 0 && left >= 0 && top <= last_y && left <= last_x)
+            copy_inside(from + top * in_row + left * c->in_channels, c->dilation[1] * in_row,
+                        c->kernel[1], run, to);
+        else
+            copy_patch(c, from, top, left, k, k_count, to);
         if (++x < c->output[2])
             continue;
         x = 0;

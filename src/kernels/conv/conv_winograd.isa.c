@@ -113,7 +113,7 @@ static void winograd_input(const cr_winograd *w, const cr_winograd_scratch *s, i
     for (int64_t row = first; next_strip(w, &row, first, last, &at);) {
         read_strip(w, s, at.image, at.tile_row, at.tile_rows, channel);
         for (int64_t i = 0; i < at.tile_rows * w->tiles_x; i++) {
-            int64_t tile = at.first_tile + i, panel = tile / panel_rows;
+            int64_t tile = s->first_tile + at.first_tile + i, panel = tile / panel_rows;
             int64_t rows = CR_MIN(s->tiles - panel * panel_rows, panel_rows);
             float *to = s->inputs + panel * panel_rows * w->in_padded + channel * rows +
                         tile % panel_rows * LANES;
@@ -150,7 +150,8 @@ static void output_strip(const cr_winograd *w, const cr_winograd_scratch *s, con
     int64_t height = CR_MIN(at->tile_rows * OUT, w->out_size[0] - first);
     int64_t width = w->out_size[1], plane = w->out_size[0] * width;
     for (int64_t i = 0; i < at->tile_rows * w->tiles_x; i++) {
-        transform_output(s->products + (at->first_tile + i) * w->out_padded + channel,
+        transform_output(s->products + (s->first_tile + at->first_tile + i) * w->out_padded +
+                             channel,
                          s->product_stride, out);
         int64_t top = i / w->tiles_x * OUT, left = i % w->tiles_x * OUT;
         for (int64_t y = 0; y < CR_MIN(height - top, OUT); y++)
@@ -188,7 +189,8 @@ static void output_strip_last(const cr_winograd *w, const cr_winograd_scratch *s
     vector add = bias ? load_some(bias + channel, count) : (vector){ 0 };
     bool simple = is_simple(w->epilogue.activation);
     for (int64_t i = 0; i < at->tile_rows * w->tiles_x; i++) {
-        transform_output(s->products + (at->first_tile + i) * w->out_padded + channel,
+        transform_output(s->products + (s->first_tile + at->first_tile + i) * w->out_padded +
+                             channel,
                          s->product_stride, out);
         int64_t top = (at->tile_row + i / w->tiles_x) * OUT, left = i % w->tiles_x * OUT;
         for (int64_t y = 0; y < CR_MIN(w->out_size[0] - top, OUT); y++) {

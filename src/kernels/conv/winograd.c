@@ -232,16 +232,50 @@ static void output_shared(int64_t begin, int64_t end, void *context)
     cr_slot_release(&r->slots, slot);
 }
 
+/* Where channels are last, the tasks are tile rows: the channels of a point lie together. */
+static void rows_shared(const run *r, int64_t begin, int64_t end, bool is_input)
+{
+    const plan *p = &r->plan;
+    int64_t channels = is_input ? p->w.in_padded : p->w.out_channels;
+    int64_t slot = cr_slot_take(&r->slots);
+    cr_winograd_scratch s = scratch_of(r, 0, slot, r->last - r->first);
+    for (int64_t row = begin, last; row < end; row = last) {
+        int64_t tile_row = (r->first + row) % p->w.tiles_y;
+        last = CR_MIN(row + p->w.tiles_y - tile_row, end);
+        s.first_tile = row * p->w.tiles_x;
+        for (int64_t channel = 0; channel < channels; channel += p->kernels->lanes)
+            (is_input ? p->kernels->input : p->kernels->output)(&p->w, &s, r->first + row,
+                                                                r->first + last, channel);
+    }
+    cr_slot_release(&r->slots, slot);
+}
+
+static void input_rows_shared(int64_t begin, int64_t end, void *context)
+{
+    rows_shared(context, begin, end, true);
+}
+
+static void output_rows_shared(int64_t begin, int64_t end, void *context)
+{
+    rows_shared(context, begin, end, false);
+}
+
 static void run_shared(run *r)
 {
     const plan *p = &r->plan;
-    int64_t lanes = p->kernels->lanes;
+    int64_t lanes = p->kernels->lanes, part = p->w.batch < TASKS_LEAST ? 1 : p->w.tiles_y;
     for (r->first = 0; r->first < p->rows; r->first = r->last) {
         r->last = CR_MIN(r->first + p->block_rows, p->rows);
-        cr_parallel_for(p->w.in_padded / lanes, 1, input_shared, r);
+        if (p->w.channels_last)
+            cr_parallel_for(r->last - r->first, part, input_rows_shared, r);
+        else
+            cr_parallel_for(p->w.in_padded / lanes, 1, input_shared, r);
         cr_parallel_for(POSITIONS * CR_DIV_UP(p->w.out_padded, CHANNELS_PART), 1, multiply_shared,
                         r);
-        cr_parallel_for(CR_DIV_UP(p->w.out_channels, lanes), 1, output_shared, r);
+        if (p->w.channels_last)
+            cr_parallel_for(r->last - r->first, part, output_rows_shared, r);
+        else
+            cr_parallel_for(CR_DIV_UP(p->w.out_channels, lanes), 1, output_shared, r);
     }
 }
 

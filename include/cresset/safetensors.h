@@ -60,6 +60,10 @@ int cr_safetensors_find(const cr_safetensors *file, const char *name);
  * dtype the library does not have, a file that cannot be read. */
 cr_tensor *cr_safetensors_load(cr_safetensors *file, const char *name);
 
+/* The same into a tensor of that shape and dtype, straight from the file where the tensor is
+ * contiguous. It may be written in part where the file cannot be read. */
+cr_status cr_safetensors_load_into(cr_safetensors *file, const char *name, cr_tensor *tensor);
+
 /* The metadata: by position in the file, and by key (NULL, and no error, if it is not there). */
 int cr_safetensors_metadata_count(const cr_safetensors *file);
 cr_string_pair cr_safetensors_metadata_at(const cr_safetensors *file, int index);

@@ -15,6 +15,7 @@
 
 #include "base/base.h"
 #include "cresset/file.h"
+#include "cresset/pointwise.h"
 #include "cresset/safetensors.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -450,6 +451,29 @@ cr_tensor *cr_safetensors_load(cr_safetensors *file, const char *name)
         check_truth(file, name, cr_data(tensor), bytes) != CR_OK)
         tensor = NULL;
     return cr_frame_end_with(frame, tensor);
+}
+
+cr_status cr_safetensors_load_into(cr_safetensors *file, const char *name, cr_tensor *tensor)
+{
+    if (!file || !tensor || cr_failed())
+        return cr_error_status();
+    int index = cr_safetensors_find(file, name);
+    const struct entry *entry = index < 0 ? NULL : &file->entries[index];
+    cr_shape shape = cr_shape_of(tensor);
+    if (entry && entry->dtype->dtype == (int)cr_dtype_of(tensor) &&
+        entry->dtype->dtype != CR_BOOL && cr_shape_equal(&entry->shape, &shape) &&
+        cr_is_contiguous(tensor) && cr_device_of(tensor) == CR_CPU) {
+        cr_status status = read_at(file, file->data_start + entry->begin, cr_data(tensor),
+                                   (size_t)(entry->end - entry->begin));
+        cr_mark_written(tensor);
+        return status;
+    }
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *loaded = cr_safetensors_load(file, name);
+    if (loaded)
+        cr_copy_(tensor, loaded);
+    cr_frame_end(frame);
+    return cr_error_status();
 }
 
 int cr_safetensors_metadata_count(const cr_safetensors *file)

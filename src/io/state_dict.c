@@ -4,7 +4,6 @@
 
 #include "base/base.h"
 #include "cresset/autograd.h"
-#include "cresset/pointwise.h"
 #include "cresset/state_dict.h"
 
 #define LISTED 8 /* names of one kind that a report spells out */
@@ -206,13 +205,8 @@ static cr_status copy_tensor(const struct match *match, int number)
                             "%s is on the meta device and cannot be loaded: make the model with "
                             "data",
                             named.name);
-    cr_frame frame = cr_frame_begin();
-    cr_tensor *loaded =
-        cr_safetensors_load(match->file, cr_safetensors_at(match->file, index).name);
-    if (loaded)
-        cr_copy_(named.tensor, loaded);
-    cr_frame_end(frame);
-    return cr_error_status();
+    return cr_safetensors_load_into(match->file, cr_safetensors_at(match->file, index).name,
+                                    named.tensor);
 }
 
 static cr_status copy_all(const struct match *match)

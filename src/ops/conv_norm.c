@@ -196,7 +196,7 @@ static size_t native_workspace(const cr_call *call)
 {
     cr_conv c = conv_of_call(call);
     return vector_size(call) + turned_size(call, IN_X) + turned_size(call, IN_RESIDUAL) +
-           cr_conv_forward_workspace(&c);
+           cr_conv_prepared_workspace(&c);
 }
 
 /* The elements of an input in the order of the result's. */

@@ -273,6 +273,11 @@ size_t cr_conv_forward_workspace(const cr_conv *conv)
     return cr_conv_prepared_size(conv) + algorithm_workspace(conv);
 }
 
+size_t cr_conv_prepared_workspace(const cr_conv *conv)
+{
+    return is_half_depthwise(conv) ? cr_depthwise_half_workspace(conv) : algorithm_workspace(conv);
+}
+
 static void forward_depthwise(const cr_conv *conv, const void *input, const void *weight,
                               const cr_epilogue *epilogue, void *output)
 {

@@ -39,8 +39,10 @@ typedef struct cr_conv {
 } cr_conv;
 
 /* output = epilogue(conv(input, weight)). The bias, if any, is the epilogue's row_bias (C_out).
- * `prepared` is what cr_conv_prepare made of the weights, or NULL: then it is made again. */
+ * `prepared` is what cr_conv_prepare made of the weights, or NULL: then it is made again, in the
+ * workspace. */
 size_t cr_conv_forward_workspace(const cr_conv *conv);
+size_t cr_conv_prepared_workspace(const cr_conv *conv); /* where `prepared` is passed */
 void cr_conv_forward(const cr_conv *conv, const void *input, const void *weight,
                      const void *prepared, const cr_epilogue *epilogue, void *output,
                      void *workspace);

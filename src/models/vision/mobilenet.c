@@ -61,15 +61,22 @@ cr_tensor *cr_mobilenet_v2(cr_scope at, cr_tensor *x, cr_model_settings settings
         init_rules(at.model);
     cr_scope features = cr_at(at, "features");
     int place = 0;
-    x = conv_norm(cr_at_format(features, "%d", place++), x, STEM, 3, 2, 1);
+    x = cr_retain(conv_norm(cr_at_format(features, "%d", place++), x, STEM, 3, 2, 1));
     for (int s = 0; s < STAGES; s++) {
         for (int i = 0; i < plan[s].count; i++) {
             struct block_settings block = { plan[s].out, i == 0 ? plan[s].stride : 1,
                                             plan[s].expansion };
-            x = cr_block(cr_at_format(features, "%d", place++), inverted_residual, &block, x);
+            cr_scope at_block = cr_at_format(features, "%d", place++);
+            cr_frame frame = cr_frame_begin();
+            cr_tensor *y = cr_retain(cr_block(at_block, inverted_residual, &block, x));
+            cr_frame_end(frame);
+            cr_release(x); /* only what backward needs outlives the block that reads it */
+            x = y;
         }
     }
+    cr_tensor *last = x;
     x = conv_norm(cr_at_format(features, "%d", place), x, LAST, 1, 1, 1);
+    cr_release(last);
     x = cr_flatten(cr_adaptive_avg_pool2d(x, CR_SHAPE(1, 1)), 1, -1);
     return cr_classifier_head(at, "classifier.1", x, settings,
                               (cr_classifier_head_args){ .classes = 1000, .dropout = 0.2 });

@@ -43,12 +43,18 @@ static cr_tensor *bottleneck(cr_scope at, cr_tensor *const *inputs, const void *
                                      .activation = CR_FUSED_RELU);
 }
 
+/* x and the result are held by the caller, who gives x up: only what backward needs outlives the
+ * block that reads it. */
 static cr_tensor *stage(cr_scope at, cr_tensor *x, cr_block_function block, int64_t width,
                         int count, int64_t stride)
 {
     for (int i = 0; i < count; i++) {
         struct block_settings settings = { width, i == 0 ? stride : 1 };
-        x = cr_block(cr_at_format(at, "%d", i), block, &settings, x);
+        cr_frame frame = cr_frame_begin();
+        cr_tensor *y = cr_retain(cr_block(cr_at_format(at, "%d", i), block, &settings, x));
+        cr_frame_end(frame);
+        cr_release(x);
+        x = y;
     }
     return x;
 }
@@ -60,7 +66,9 @@ static cr_tensor *stem(cr_scope at, cr_tensor *x, bool is_small)
                                   .stride = is_small ? 1 : 2, .activation = CR_FUSED_RELU);
     if (!is_small)
         x = cr_max_pool2d(x, .kernel = 3, .stride = 2, .padding = 1);
-    return cr_frame_end_with(frame, x);
+    cr_retain(x);
+    cr_frame_end(frame);
+    return x;
 }
 
 /* torchvision's initialisation where it is not the layers' own. */
@@ -83,7 +91,9 @@ static cr_tensor *resnet(cr_scope at, cr_tensor *x, cr_model_settings settings,
     x = stem(at, x, settings.small_stem);
     for (int i = 0; i < 4; i++)
         x = stage(cr_at(at, names[i]), x, block, (int64_t)64 << i, counts[i], i == 0 ? 1 : 2);
+    cr_tensor *last = x;
     x = cr_flatten(cr_adaptive_avg_pool2d(x, CR_SHAPE(1, 1)), 1, -1);
+    cr_release(last);
     return cr_classifier_head(at, "fc", x, settings, (cr_classifier_head_args){ 1000, 0 });
 }
 

@@ -74,27 +74,50 @@ static const char *show(const char *name, char text[SHOWN_NAME])
 
 /* ---- bytes ---- */
 
-/* Reads `count` bytes at an offset that was checked against the size. */
+#define PART_BYTES ((int64_t)1 << 20) /* of a read that threads share */
+
+/* A read by parts; `failure` is an errno, or -1 where the file ended. */
+struct reading {
+    int descriptor;
+    uint64_t offset;
+    char *to;
+    int64_t bytes;
+    _Atomic int failure;
+};
+
+static void read_parts(int64_t begin, int64_t end, void *context)
+{
+    struct reading *r = context;
+    int64_t at = begin * PART_BYTES, last = CR_MIN(end * PART_BYTES, r->bytes);
+    while (at < last) {
+        ssize_t got = pread(r->descriptor, r->to + at, (size_t)(last - at),
+                            (off_t)(r->offset + (uint64_t)at));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0) {
+            r->failure = got < 0 ? errno : -1;
+            return;
+        }
+        at += got;
+    }
+}
+
+/* Reads `count` bytes at an offset that was checked against the size. Threads share it, since most
+ * of the time goes to making the pages that are written for the first time. */
 static cr_status read_at(const cr_safetensors *file, uint64_t offset, void *out, size_t count)
 {
     if (file->descriptor < 0) {
         memcpy(out, file->data + offset, count);
         return CR_OK;
     }
-    char *to = out;
-    while (count > 0) {
-        ssize_t got = pread(file->descriptor, to, CR_MIN(count, (size_t)1 << 30), (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return cr_error_set(CR_ERROR_IO, "cannot read %s: %s", file->path, strerror(errno));
-        if (got == 0)
-            return cr_error_set(CR_ERROR_IO, "%s became shorter while it was being read",
-                                file->path);
-        to += got;
-        offset += (uint64_t)got;
-        count -= (size_t)got;
-    }
+    struct reading r = {
+        .descriptor = file->descriptor, .offset = offset, .to = out, .bytes = (int64_t)count
+    };
+    cr_parallel_for(CR_DIV_UP(r.bytes, PART_BYTES), 1, read_parts, &r);
+    if (r.failure > 0)
+        return cr_error_set(CR_ERROR_IO, "cannot read %s: %s", file->path, strerror(r.failure));
+    if (r.failure < 0)
+        return cr_error_set(CR_ERROR_IO, "%s became shorter while it was being read", file->path);
     return CR_OK;
 }
 

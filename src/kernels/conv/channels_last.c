@@ -66,7 +66,15 @@ static void place_row(const preparation *p, int64_t out, int64_t count, const fl
         to[j] = 0;
 }
 
-/* Panels [begin, end): (k, output channel), where k is (tap, input channel). */
+/* Where step k of a panel lies. The panels of one step of the product follow each other, as they
+ * are read: (step, panel, k, output channel). */
+static int64_t place_of(int64_t all, int64_t panel, int64_t panels, int64_t width, int64_t k)
+{
+    int64_t step = k / K_STEP * K_STEP, k_count = CR_MIN(all - step, K_STEP);
+    return (step * panels + panel * k_count + k - step) * width;
+}
+
+/* Panels [begin, end), where k is (tap, input channel). */
 static void pack_panels(int64_t begin, int64_t end, void *context)
 {
     const preparation *p = context;
@@ -76,15 +84,16 @@ static void pack_panels(int64_t begin, int64_t end, void *context)
     int64_t at_once = CR_MAX(PACKED / taps, 1);
     for (int64_t panel = begin; panel < end; panel++) {
         int64_t out = panel * p->panel, count = CR_MIN(p->conv->out_channels - out, p->panel);
-        float *to = p->packed + out * p->k;
         for (int64_t k = 0, steps; k < p->k; k += steps) {
             /* Whole channels where their taps fit, else some taps of one. */
             int64_t rest = taps <= PACKED ? at_once * taps : taps - k % taps;
             steps = CR_MIN(CR_MIN(rest, PACKED), p->k - k);
             gemm->pack(p->weight + out * p->k + k, p->k, 1, count, p->panel, steps, some);
-            for (int64_t i = 0; i < steps; i++)
+            for (int64_t i = 0; i < steps; i++) {
+                int64_t row = (k + i) % taps * channels + (k + i) / taps;
                 place_row(p, out, count, some + i * p->panel,
-                          to + ((k + i) % taps * channels + (k + i) / taps) * p->panel);
+                          p->packed + place_of(p->k, panel, p->panels, p->panel, row));
+            }
         }
     }
 }
@@ -177,7 +186,7 @@ static void pass_over(const run *r, int64_t panel, int64_t first, int64_t last, 
     int64_t channel = panel * p->panel;
     const float *bias = r->epilogue.row_bias, *residual = r->epilogue.residual;
     cr_rows_tile t = { .k_count = k_count,
-                       .weight = r->packed + channel * p->k + k * p->panel,
+                       .weight = r->packed + place_of(p->k, panel, p->panels, p->panel, k),
                        .channels = CR_MIN(p->channels - channel, p->panel),
                        .bias = bias ? bias + channel : NULL,
                        .activation = r->epilogue.activation,

@@ -17,6 +17,8 @@
 #define TILE_ROWS 4
 #endif
 
+#define AHEAD 24 /* steps of k by which weights are asked for early */
+
 /* What is left of the epilogue where the activation is not simple. */
 static void finish_rest(const cr_rows_tile *t)
 {
@@ -98,6 +100,8 @@ CR_INLINE void multiply(const cr_rows_tile *t, int rows, int vectors)
 #pragma GCC unroll 2
         for (int j = 0; j < vectors; j++)
             w[j] = load(weight + j * LANES);
+        CR_PREFETCH(weight + AHEAD * PANEL);
+        CR_PREFETCH(weight + AHEAD * PANEL + LANES);
 #pragma GCC unroll 14
         for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2

@@ -8,10 +8,10 @@ packages_for()
 {
     case $1 in
         build) echo build-essential cmake ninja-build pkg-config libjansson-dev zlib1g-dev \
-                   libcairo2-dev ;;
+                   libcairo2-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libtiff-dev ;;
         tests) echo libcmocka-dev python3 python3-torch python3-torchvision python3-numpy \
-                   python3-sklearn libopenblas0-pthread clang-format dataset-fashion-mnist \
-                   fonts-dejavu-core man-db groff-base mandoc zsh fish ;;
+                   python3-sklearn python3-pil libopenblas0-pthread clang-format \
+                   dataset-fashion-mnist fonts-dejavu-core man-db groff-base mandoc zsh fish ;;
         arm64) echo cmake ninja-build gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
         demo) echo dataset-fashion-mnist fonts-dejavu-core ;;
         *) return 1 ;;

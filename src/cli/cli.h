@@ -337,9 +337,17 @@ cr_dataset *open_data(const char *name, cr_data_split split);
 bool sample_picture(cr_dataset *set, int64_t index, cli_picture *picture, int64_t *label);
 void free_pictures(cli_picture *pictures, int count);
 
-/* A picture file as a sample (channels, height, width) of this shape, from 0 to 1 (image_file.c).
- * False with an error set. */
-bool read_image(const char *path, float *sample, const cr_shape *shape);
+/* Parts a classifier's transforms: those that make any picture into one of the size of its input (a
+ * last resize is added if they leave another), and those of tensors. False with an error set. */
+bool split_transforms(const cr_transform_list *all, const cr_shape *input,
+                      cr_transform_list *pictures, cr_transform_list *tensors);
+
+/* A picture, from a file or a set, as a sample of the input's shape, from 0 to 1, by transforms of
+ * pictures. False with an error set. */
+bool read_file_sample(const char *path, const cr_transform_list *pictures, const cr_shape *input,
+                      float *sample);
+bool read_set_sample(cr_dataset *set, int64_t index, const cr_transform_list *pictures,
+                     const cr_shape *input, float *sample, int64_t *label);
 
 /* --- Progress (progress.c) ------------------------------------------------------------------ */
 

@@ -66,8 +66,9 @@ typedef struct prediction {
     cr_dataset *set; /* NULL for files */
     input *inputs;
     int64_t count;
-    float *samples;       /* (count, C, H, W), from 0 to 1 */
-    float *probabilities; /* (count, classes) */
+    cr_transform_list pictures, tensors; /* what is done to pictures, and then to samples */
+    float *samples;                      /* (count, C, H, W), from 0 to 1 */
+    float *probabilities;                /* (count, classes) */
 } prediction;
 
 /* --- Inputs --------------------------------------------------------------------------------- */
@@ -126,19 +127,6 @@ static bool list_inputs(prediction *p)
     return true;
 }
 
-/* Sample `index` of the data set as numbers from 0 to 1. */
-static bool read_sample(prediction *p, input *one, float *sample, int64_t numel)
-{
-    if (cr_dataset_dtype(p->set) == CR_F32)
-        return cr_dataset_get(p->set, one->index, sample, &one->truth) == CR_OK;
-    uint8_t *bytes = cr_alloc((size_t)numel);
-    bool good = bytes && cr_dataset_get(p->set, one->index, bytes, &one->truth) == CR_OK;
-    for (int64_t i = 0; good && i < numel; i++)
-        sample[i] = (float)bytes[i] / 255;
-    cr_free(bytes);
-    return good;
-}
-
 /* True if the samples and classes of the data set are those of the model. */
 static bool fits_model(const prediction *p)
 {
@@ -146,7 +134,7 @@ static bool fits_model(const prediction *p)
     const cr_shape *shape = &p->classifier->input;
     cr_shape own = cr_dataset_sample_shape(p->set);
     int classes = cr_dataset_class_count(p->set);
-    if (!cr_shape_equal(&own, shape))
+    if (!cr_dataset_has_pictures(p->set) && !cr_shape_equal(&own, shape))
         cr_error_set(CR_ERROR_SHAPE, "the samples of %s are %s, and the model takes %s",
                      cr_dataset_name(p->set), format_sizes(has, sizeof has, &own, 0),
                      format_sizes(wants, sizeof wants, shape, 0));
@@ -162,11 +150,16 @@ static bool read_inputs(prediction *p)
     int64_t numel = cr_shape_numel(shape);
     if (p->set && !fits_model(p))
         return false;
+    if (!split_transforms(&p->classifier->transforms, shape, &p->pictures, &p->tensors))
+        return false;
     p->samples = cr_alloc_array((size_t)p->count, (size_t)numel * sizeof(float));
     for (int64_t i = 0; p->samples && i < p->count; i++) {
         float *sample = p->samples + i * numel;
         input *one = &p->inputs[i];
-        if (p->set ? !read_sample(p, one, sample, numel) : !read_image(one->path, sample, shape))
+        bool good = one->path ? read_file_sample(one->path, &p->pictures, shape, sample)
+                              : read_set_sample(p->set, one->index, &p->pictures, shape, sample,
+                                                &one->truth);
+        if (!good)
             return false;
     }
     return p->samples != NULL;
@@ -186,7 +179,7 @@ static bool predict_batch(prediction *p, int64_t first)
     for (int64_t i = 0; samples && i < count; i++) {
         cr_sample sample = { (float *)cr_data(samples) + i * numel, shape->dim[0], shape->dim[1],
                              shape->dim[2] };
-        cr_transform_apply(&p->classifier->transforms, &sample, 0, 0, first + i);
+        cr_transform_apply(&p->tensors, &sample, 0, 0, first + i);
     }
     cr_tensor *logits = cr_classifier_forward(p->classifier, samples);
     return cr_to_buffer(cr_softmax(logits, 1), p->probabilities + first * classes,
@@ -402,8 +395,9 @@ const cli_command predict_command = {
     .summary = "Say what a trained model sees in pictures",
     .operands = "MODEL INPUT...",
     .description =
-        "Shows the most probable classes of each input. INPUT is a PNG file, which is scaled to "
-        "the size that the model takes, or with --data the number of a sample, or a range such as "
+        "Shows the most probable classes of each input. INPUT is a picture (JPEG, PNG, WebP, "
+        "TIFF, BMP or PNM), which is prepared as in the evaluation of the model, or with --data "
+        "the number of a sample, or a range such as "
         "0-5.\n\nMODEL is a run directory, of which the best weights are taken, or a file of "
         "weights that cresset train wrote.",
     .examples = examples,

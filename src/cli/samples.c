@@ -4,6 +4,7 @@
 
 #include "cli.h"
 #include "cresset/file.h"
+#include "cresset/image_file.h"
 #include "cresset/memory.h"
 
 #define SYSTEM_DATA_FOLDER "/usr/share/datasets" /* where Debian's data packages put theirs */
@@ -52,6 +53,59 @@ bool sample_picture(cr_dataset *set, int64_t index, cli_picture *picture, int64_
         cr_free(pixels);
         picture->pixels = NULL;
     }
+    return good;
+}
+
+bool split_transforms(const cr_transform_list *all, const cr_shape *input,
+                      cr_transform_list *pictures, cr_transform_list *tensors)
+{
+    *pictures = (cr_transform_list){ 0 };
+    *tensors = (cr_transform_list){ 0 };
+    for (int i = 0; i < all->count; i++) {
+        bool of_pictures = all->items[i].type->picture && tensors->count == 0;
+        cr_transform_list *list = of_pictures ? pictures : tensors;
+        list->items[list->count++] = all->items[i];
+    }
+    cr_shape made = cr_transform_shape(pictures, CR_SHAPE(input->dim[0], -1, -1));
+    char resize[64];
+    snprintf(resize, sizeof resize, "resize:%lld:%lld", (long long)input->dim[1],
+             (long long)input->dim[2]);
+    return cr_shape_equal(&made, input) || cr_transform_parse(resize, pictures) == CR_OK;
+}
+
+static bool check_input(const cr_shape *input)
+{
+    if (input->ndim == 3 && (input->dim[0] == 1 || input->dim[0] == 3 || input->dim[0] == 4))
+        return true;
+    char text[CR_SHAPE_TEXT];
+    cr_error_set(CR_ERROR_SHAPE, "the model takes %s, which are no pictures",
+                 cr_shape_format(input, text, sizeof text));
+    return false;
+}
+
+bool read_file_sample(const char *path, const cr_transform_list *pictures, const cr_shape *input,
+                      float *sample)
+{
+    cr_image image = { 0 }, spare = { 0 };
+    bool good = check_input(input) && cr_image_read(path, (int)input->dim[0], &image) == CR_OK &&
+                cr_transform_picture(pictures, &image, &spare, 0, 0, 0, *input, sample) == CR_OK;
+    cr_image_free(&image);
+    cr_image_free(&spare);
+    return good;
+}
+
+bool read_set_sample(cr_dataset *set, int64_t index, const cr_transform_list *pictures,
+                     const cr_shape *input, float *sample, int64_t *label)
+{
+    if (!cr_dataset_has_pictures(set) && cr_dataset_dtype(set) == CR_F32)
+        return cr_dataset_get(set, index, sample, label) == CR_OK;
+    cr_image image = { 0 }, spare = { 0 };
+    bool good =
+        check_input(input) && cr_dataset_picture(set, index, &image, label) == CR_OK &&
+        cr_image_convert(&image, (int)input->dim[0]) == CR_OK &&
+        cr_transform_picture(pictures, &image, &spare, 0, 0, index, *input, sample) == CR_OK;
+    cr_image_free(&image);
+    cr_image_free(&spare);
     return good;
 }
 

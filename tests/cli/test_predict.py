@@ -108,8 +108,8 @@ class PredictTest(TrainedTest):
         self.assert_refused(1, "no sample 100", "predict", self.trained, "--data", self.data, "100")
         self.assert_refused(1, '"x" is not a number', "predict", self.trained, "--data", self.data,
                             "x")
-        self.assert_refused(1, "there is no picture", "predict", self.trained, self.path("no.png"))
-        self.assert_refused(1, "could not be read as a PNG", "predict", self.trained, __file__)
+        self.assert_refused(1, "No such file", "predict", self.trained, self.path("no.png"))
+        self.assert_refused(1, "is not a picture", "predict", self.trained, __file__)
 
 
 if __name__ == "__main__":

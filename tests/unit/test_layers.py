@@ -11,8 +11,8 @@ import subprocess
 import sys
 
 ORDER = ("base tensor kernels profile autograd ops nn optim io data text models metrics graph "
-         "train track plot serve dist cli").split()
-PUBLIC_ONLY = {"models", "train", "track", "plot", "serve", "cli"}
+         "train track plot images serve dist cli").split()
+PUBLIC_ONLY = {"models", "train", "track", "plot", "images", "serve", "cli"}
 HOMES = {r"mpi\.h": "src/dist/", r"(sys/(socket|un)|netinet/.*|arpa/.*|netdb)\.h": "src/serve/",
          r"(cuda|cublas|cudnn|nccl).*": "src/kernels/cuda/"}
 NAMESAKES = {"text": "base"}  # public headers named like a folder that is not theirs

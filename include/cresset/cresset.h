@@ -29,7 +29,9 @@
 #include "cresset/tensor.h"
 #include "cresset/text.h"
 #include "cresset/thread.h"
+#include "cresset/torch_file.h"
 #include "cresset/train.h"
 #include "cresset/transforms.h"
+#include "cresset/weights.h"
 
 #endif

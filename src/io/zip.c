@@ -27,7 +27,10 @@
 #define METHOD_DEFLATED    8
 #define DEFLATE_MOST       1032 /* times that deflate can shrink a run */
 #define VERSION            20
-#define DATE_1980          0x21 /* the first day that zip knows, so that bytes do not vary */
+#define DATE_1980          0x21   /* the first day that zip knows, so that bytes do not vary */
+#define PADDING_TAG        0x4246 /* of the extra field with which PyTorch aligns entries */
+#define EXTRA_BYTES        4
+#define MOST_ALIGNMENT     1024
 
 static uint32_t get16(const unsigned char *at)
 {
@@ -307,14 +310,30 @@ static void put_common(unsigned char *at, uint32_t crc, uint32_t size, uint32_t 
     put16(at + 22, name);
 }
 
+/* An extra field behind a local header that ends at `end`, so long that what follows is aligned;
+ * its length. */
+static size_t put_padding(unsigned char *at, uint64_t end, int alignment)
+{
+    if (alignment < 2)
+        return 0;
+    uint64_t unit = (uint64_t)CR_MIN(alignment, MOST_ALIGNMENT);
+    uint64_t padding = (unit - (end + EXTRA_BYTES) % unit) % unit;
+    put16(at, PADDING_TAG);
+    put16(at + 2, (uint32_t)padding);
+    return EXTRA_BYTES + (size_t)padding;
+}
+
 cr_status zip_write(struct zip_writer *writer, const char *name, const void *head, size_t head_size,
                     const void *data, size_t size)
 {
     unsigned char local[LOCAL_BYTES] = { 0 }, central[CENTRAL_BYTES] = { 0 };
+    unsigned char extra[EXTRA_BYTES + MOST_ALIGNMENT] = { 0 };
     size_t length = strlen(name), total;
+    size_t padding = put_padding(extra, writer->offset + LOCAL_BYTES + length, writer->alignment);
+    size_t around = LOCAL_BYTES + length + padding;
     if (length > UINT16_MAX || !cr_add_checked(head_size, size, &total) ||
-        total >= IN_ZIP64 - LOCAL_BYTES - length ||
-        writer->offset >= IN_ZIP64 - LOCAL_BYTES - length - total || writer->count == UINT16_MAX)
+        total >= IN_ZIP64 - around || writer->offset >= IN_ZIP64 - around - total ||
+        writer->count == UINT16_MAX)
         return cr_error_set(CR_ERROR_UNSUPPORTED,
                             "%s does not fit into a zip archive of less than 4 GiB and 65535 "
                             "entries; use safetensors",
@@ -322,17 +341,19 @@ cr_status zip_write(struct zip_writer *writer, const char *name, const void *hea
     uint32_t crc = sum_of(sum_of(0, head, head_size), data, size);
     put32(local, LOCAL_SIGNATURE);
     put_common(local + 4, crc, (uint32_t)total, (uint32_t)length);
+    put16(local + 28, (uint32_t)padding);
     put32(central, CENTRAL_SIGNATURE);
     put16(central + 4, VERSION);
     put_common(central + 6, crc, (uint32_t)total, (uint32_t)length);
     put32(central + 42, (uint32_t)writer->offset);
     cr_file_writer_write(writer->file, local, sizeof local);
     cr_file_writer_write(writer->file, name, length);
+    cr_file_writer_write(writer->file, extra, padding);
     cr_file_writer_write(writer->file, head, head_size);
     cr_file_writer_write(writer->file, data, size);
     cr_text_append_bytes(&writer->contents, central, sizeof central);
     cr_text_append_bytes(&writer->contents, name, length);
-    writer->offset += sizeof local + length + total;
+    writer->offset += around + total;
     writer->count++;
     return cr_error_status();
 }

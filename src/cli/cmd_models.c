@@ -2,10 +2,12 @@
  * model on shapes alone, so that the largest is described in milliseconds. */
 #include "cli.h"
 #include "cresset/models.h"
+#include "cresset/state_dict.h"
 
 typedef struct models_settings {
     cr_model_settings model;
     number_list input;
+    const char *weights;
     bool json;
 } models_settings;
 
@@ -14,6 +16,10 @@ static const cli_option options[] = {
       "shape of one input [the usual one of the model]" },
     CLASSES_OPTION(models_settings, model, "Model"),
     MODEL_OPTIONS(models_settings, model, "Model"),
+    { "weights", 'w', "Model", FILE_PATH(models_settings, weights), "FILE", NULL,
+      "say which tensors of a file fit the model: safetensors, a PyTorch checkpoint (.pth, .pt), "
+      "or "
+      "the index of several files" },
     { "json", 0, "Output", FLAG(models_settings, json), NULL, NULL, "answer in JSON" },
 };
 
@@ -22,6 +28,8 @@ static const cli_example examples[] = {
     { "cresset models resnet18 --input 1x28x28 --small-stem --classes 10",
       "Every layer of one, as it would be for Fashion-MNIST:" },
     { "cresset models resnet50 --json", "The same for a program:" },
+    { "cresset models resnet34 --classes 4 --weights resnet34.pth",
+      "Whether a checkpoint fits a model:" },
 };
 
 const char *architecture_words(int index)
@@ -48,14 +56,31 @@ cr_shape sample_shape(const cr_architecture *architecture, const number_list *gi
     return shape;
 }
 
+/* How the tensors of a file fit; the format says that there is one. */
+typedef struct weights_fit {
+    const char *format;
+    cr_load_report report;
+} weights_fit;
+
+/* With a report that is not NULL and a file in the settings, compares them as well. */
 static cr_status summarize(const cr_architecture *architecture, const models_settings *settings,
-                           cr_shape input, cr_summary *summary)
+                           cr_shape input, cr_summary *summary, weights_fit *fit)
 {
+    static const cr_load_options compare_only = { .partial = true,
+                                                  .ignore_mismatched = true,
+                                                  .dry_run = true };
     cr_bound_architecture bound = { architecture, settings->model };
     cr_model *model = cr_model_new(.meta = true);
     cr_status status = model ? cr_model_build(model, cr_run_architecture, &bound, input,
                                               cr_architecture_dtype(architecture), summary)
                              : cr_error_status();
+    if (status == CR_OK && fit && settings->weights) {
+        cr_weights *weights = cr_weights_open(settings->weights);
+        fit->format = cr_weights_format(weights);
+        status = weights ? cr_model_load_weights(model, weights, &compare_only, &fit->report)
+                         : cr_error_status();
+        cr_weights_close(weights);
+    }
     cr_model_free(model);
     cr_frame_end_all();
     return status;
@@ -91,6 +116,43 @@ static json_t *summary_to_json(const cr_architecture *architecture, const cr_sha
                      (json_int_t)summary->activation_bytes, "layers", layers);
 }
 
+static json_t *names_to_json(char *const *names, int count)
+{
+    json_t *array = json_array();
+    for (int i = 0; i < count; i++)
+        json_array_append_new(array, json_string(names[i]));
+    return array;
+}
+
+static json_t *fit_to_json(const weights_fit *fit)
+{
+    const cr_load_report *report = &fit->report;
+    json_t *mismatched = json_array();
+    for (int i = 0; i < report->mismatched_count; i++) {
+        const cr_load_mismatch *own = &report->mismatched[i];
+        json_t *in_file = json_array(), *in_model = json_array();
+        for (int d = 0; d < own->in_file.ndim; d++)
+            json_array_append_new(in_file, json_integer(own->in_file.dim[d]));
+        for (int d = 0; d < own->in_model.ndim; d++)
+            json_array_append_new(in_model, json_integer(own->in_model.dim[d]));
+        json_array_append_new(mismatched, json_pack("{s:s, s:o, s:o}", "name", own->name, "in_file",
+                                                    in_file, "in_model", in_model));
+    }
+    return json_pack("{s:s, s:o, s:o, s:o, s:o}", "format", fit->format, "matched",
+                     names_to_json(report->matched, report->matched_count), "missing",
+                     names_to_json(report->missing, report->missing_count), "unexpected",
+                     names_to_json(report->unexpected, report->unexpected_count), "mismatched",
+                     mismatched);
+}
+
+static void print_fit(const models_settings *settings, const weights_fit *fit)
+{
+    cr_text text = { 0 };
+    cr_load_report_print(&fit->report, &text);
+    printf("\n%s, %s: %s", settings->weights, fit->format, text.data ? text.data : "");
+    cr_text_free(&text);
+}
+
 static void print_layers(const cr_summary *summary)
 {
     char shape[CR_SHAPE_TEXT], number[NUMBER_SIZE];
@@ -119,14 +181,21 @@ static int show_one(const arguments *args, const cr_architecture *architecture)
 {
     const models_settings *settings = args->settings;
     cr_summary summary = { 0 };
+    weights_fit fit = { 0 };
     if (!input_fits(args->command, architecture, &settings->input))
         return STATUS_USAGE;
     cr_shape input = sample_shape(architecture, &settings->input, 1);
-    if (summarize(architecture, settings, input, &summary) != CR_OK)
+    if (summarize(architecture, settings, input, &summary, &fit) != CR_OK) {
+        cr_summary_free(&summary);
+        cr_load_report_free(&fit.report);
         return library_failure(args->command);
+    }
     int status = STATUS_DONE;
     if (settings->json) {
-        status = print_json(args->command, summary_to_json(architecture, &input, &summary));
+        json_t *answer = summary_to_json(architecture, &input, &summary);
+        if (fit.format)
+            json_object_set_new(answer, "weights", fit_to_json(&fit));
+        status = print_json(args->command, answer);
     } else {
         char shape[CR_SHAPE_TEXT], weights[NUMBER_SIZE], outputs[NUMBER_SIZE];
         printf("%s, %s, on %s\n\n", architecture->name, architecture->summary,
@@ -135,7 +204,10 @@ static int show_one(const arguments *args, const cr_architecture *architecture)
         printf("\nin memory: %s of weights, %s of outputs a sample\n",
                format_bytes(weights, (double)summary.parameters * 4),
                format_bytes(outputs, (double)summary.activation_bytes));
+        if (fit.format)
+            print_fit(settings, &fit);
     }
+    cr_load_report_free(&fit.report);
     cr_summary_free(&summary);
     return status;
 }
@@ -159,7 +231,7 @@ static bool add_model(const models_settings *settings, const cr_architecture *ar
 {
     cr_summary summary = { 0 };
     cr_shape input = sample_shape(architecture, &(number_list){ 0 }, 1);
-    if (summarize(architecture, settings, input, &summary) != CR_OK)
+    if (summarize(architecture, settings, input, &summary, NULL) != CR_OK)
         return false;
     add_to_table(table, architecture, &input, &summary);
     json_t *entry = summary_to_json(architecture, &input, &summary);
@@ -194,6 +266,8 @@ static int run(const arguments *args)
     if (args->operand_count == 0) {
         if (arguments_given(args, "input"))
             return usage_error(args->command, "--input needs a model: cresset models MODEL");
+        if (arguments_given(args, "weights"))
+            return usage_error(args->command, "--weights needs a model: cresset models MODEL");
         return show_all(args);
     }
     const cr_architecture *architecture = cr_architecture_find(args->operands[0]);
@@ -207,9 +281,11 @@ const cli_command models_command = {
     .name = "models",
     .summary = "List the models, or show the layers of one",
     .operands = "[MODEL]",
-    .description = "Without a word, lists the models that can be trained, with the size of each on "
-                   "its usual input. With the name of one, shows every layer with the shape of its "
-                   "output, its parameters and its multiply-adds for one sample.",
+    .description =
+        "Without a word, lists the models that can be trained, with the size of each on "
+        "its usual input. With the name of one, shows every layer with the shape of its "
+        "output, its parameters and its multiply-adds for one sample; and with --weights "
+        "which tensors of a file fit it, by name and shape, and which do not.",
     .examples = examples,
     .example_count = COUNT_OF(examples),
     .options = options,

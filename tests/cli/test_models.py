@@ -36,6 +36,23 @@ class ModelsTest(CommandTest):
         self.assertEqual(layers["conv1"]["output"], [64, 28, 28])
         self.assertEqual(answer["output"], [10])
 
+    def test_weights(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "lenet5.safetensors")
+            self.assert_done("bench", "lenet5", "--batch-size", "1", "--repeat", "1", "--save",
+                             path)
+            text = self.assert_done("models", "lenet5", "--weights", path)
+            self.assertIn("safetensors: 10 of 10 tensors of the model found in the file", text)
+            answer = self.assert_json("models", "lenet5", "--classes", "4", "--weights", path,
+                                      "--json")["weights"]
+            self.assertEqual(len(answer["matched"]), 8)
+            self.assertEqual(answer["mismatched"][0], {"name": "fc3.weight", "in_file": [10, 84],
+                                                       "in_model": [4, 84]})
+            self.assert_refused(2, "--weights needs a model", "models", "--weights", path)
+            with open(path, "wb") as file:
+                file.write(b"no such thing")
+            self.assert_refused(1, path, "models", "lenet5", "--weights", path)
+
     def test_mistakes(self):
         self.assert_refused(2, "resnet18", "models", "resnet81")
         self.assert_refused(2, "--input of mlp must be like 1x28x28", "models", "mlp", "--input",

@@ -26,6 +26,7 @@
 #include "cresset/sequence_layers.h"
 #include "cresset/state_dict.h"
 #include "cresset/system.h"
+#include "cresset/tar_file.h"
 #include "cresset/tensor.h"
 #include "cresset/text.h"
 #include "cresset/thread.h"

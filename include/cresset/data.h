@@ -60,6 +60,13 @@ typedef struct cr_dataset_source {
     /* The label alone; NULL if that is not cheaper than get. */
     cr_status (*label)(void *context, int64_t index, int64_t *label);
 
+    /* The file that a sample comes from, which lives as long as the set; NULL if there are none. */
+    const char *(*path)(void *context, int64_t index);
+
+    /* For samples with several labels: writes 1 for each class that a sample has, and 0 for the
+     * others, to class_count numbers. NULL: a sample has the one class of its label. */
+    cr_status (*targets)(void *context, int64_t index, float *targets);
+
     /* Called once when nothing reads the set any more, also when making it fails; may be NULL. */
     void (*free)(void *context);
     void *context;
@@ -90,6 +97,15 @@ cr_status cr_dataset_picture(cr_dataset *set, int64_t index, cr_image *image, in
 /* True if a set holds pictures: CR_U8 (C, H, W) of 1, 3 or 4 channels. */
 bool cr_dataset_has_pictures(const cr_dataset *set);
 
+/* The file that a sample comes from, for messages and reports; "" if it has none. It lives as long
+ * as the set. */
+const char *cr_dataset_path(const cr_dataset *set, int64_t index);
+
+/* The classes of a sample as class_count numbers, 1 for each that it has and 0 for the others; of a
+ * set of single labels the label's. True if samples may have several. */
+cr_status cr_dataset_targets(cr_dataset *set, int64_t index, float *targets);
+bool cr_dataset_has_targets(const cr_dataset *set);
+
 /* A set over tensors, which it keeps: samples (N, …), uint8 or float32, and labels (N) of an
  * integer dtype (NULL: none). Not copied if contiguous; they must not be written while the set is
  * read. */
@@ -98,7 +114,8 @@ typedef struct cr_dataset_tensors {
     cr_tensor *labels;
     int class_count; /* 0: one more than the largest label */
     const char *const *class_names;
-    const char *name; /* NULL: "tensors" */
+    const char *name;   /* NULL: "tensors" */
+    cr_tensor *targets; /* instead of labels, (N, classes) of 0 and 1: several of a sample */
 } cr_dataset_tensors;
 #define cr_dataset_from_tensors(...)                                                               \
     cr_dataset_from_tensors_with((cr_dataset_tensors){ .samples = __VA_ARGS__ })
@@ -109,8 +126,35 @@ cr_dataset *cr_dataset_from_tensors_with(cr_dataset_tensors args);
  * Samples are (1, H, W) uint8 and stay as they are in memory. The classes are named for
  * Fashion-MNIST (known by its labels, or by "fashion" in the name of the folder), and digits else.
  */
-typedef enum cr_data_split { CR_SPLIT_TRAIN, CR_SPLIT_TEST } cr_data_split;
+typedef enum cr_data_split { CR_SPLIT_TRAIN, CR_SPLIT_TEST, CR_SPLIT_VALIDATION } cr_data_split;
 cr_dataset *cr_dataset_open_idx(const char *folder, cr_data_split split);
+
+/* CIFAR-10 and CIFAR-100 in their binary version: the folder with data_batch_1.bin, … or train.bin,
+ * or one that cifar-10-batches-bin or cifar-100-binary is in, or the archive as it is downloaded
+ * (.tar.gz) or unpacked (.tar). Samples are (3, 32, 32) uint8; labels of CIFAR-100 are the fine
+ * ones. */
+cr_dataset *cr_dataset_open_cifar(const char *path, cr_data_split split);
+
+/* STL-10 in its binary version: the folder with train_X.bin, train_y.bin, test_X.bin, … or one that
+ * stl10_binary is in. Samples are (3, 96, 96) uint8. */
+cr_dataset *cr_dataset_open_stl10(const char *path, cr_data_split split);
+
+/* An npz file in MedMNIST's layout: train_images (N, H, W) or (N, H, W, 3) uint8, train_labels (N,
+ * 1) of class numbers or (N, classes) of 0 and 1, and the same with val_ and test_. */
+cr_dataset *cr_dataset_open_npz(const char *path, cr_data_split split);
+
+/* What is at a path: by the names of the files there. */
+typedef enum cr_data_kind {
+    CR_DATA_UNKNOWN,
+    CR_DATA_IDX,
+    CR_DATA_CIFAR,
+    CR_DATA_STL10,
+    CR_DATA_NPZ
+} cr_data_kind;
+cr_data_kind cr_data_kind_at(const char *path);
+
+/* Opens one of these kinds; a path with something else is an error. */
+cr_dataset *cr_dataset_open(const char *path, cr_data_split split);
 
 /* The samples at `indices` of a set, in that order; several sets one after the other, which must
  * agree in shape, dtype and number of classes. */
@@ -121,6 +165,17 @@ cr_dataset *cr_dataset_concat(cr_dataset *const *sets, int count);
  * in the set's order. Each class is parted in this ratio, unless the set has no classes. */
 cr_status cr_dataset_split(cr_dataset *set, double fraction, uint64_t seed, cr_dataset **first,
                            cr_dataset **second);
+
+/* The same for samples that belong together, such as the scans of a patient: sample i is of group
+ * groups[i] (any numbers), and no group stands on both sides. Groups are chosen so that the
+ * fraction of each class comes as near to `fraction` as they allow. */
+cr_status cr_dataset_split_groups(cr_dataset *set, const int64_t *groups, double fraction,
+                                  uint64_t seed, cr_dataset **first, cr_dataset **second);
+
+/* Numbers the groups (0, 1, … in the order in which they come) by what a POSIX extended regular
+ * expression finds in the paths of the samples: its first parenthesis, or all that it matches. A
+ * path in which it finds nothing is an error. */
+cr_status cr_dataset_group_by_path(const cr_dataset *set, const char *expression, int64_t *groups);
 
 /* What is in a set. Channels are those of (C, …) samples of three dimensions or more, one
  * otherwise; uint8 values count as 0 … 1. Deviations are of the whole population. */

@@ -17,6 +17,9 @@ cr_generator data_generator(uint64_t seed, enum data_purpose purpose, uint64_t e
  * picture, that which `base` has is taken. */
 cr_dataset *data_view_new(const cr_dataset *base, const cr_dataset_source *source);
 
+/* The samples at `indices`, which it takes over, also when it fails. */
+cr_dataset *data_subset_new(cr_dataset *set, int64_t *indices, int64_t count);
+
 /* The names of the classes, as a source's field. */
 const char *const *data_class_names(const cr_dataset *set);
 

@@ -109,6 +109,10 @@ cr_dataset *data_view_new(const cr_dataset *base, const cr_dataset_source *sourc
         own.get = NULL;
     else
         own.picture = NULL;
+    if (!base->source.path)
+        own.path = NULL;
+    if (!base->source.targets)
+        own.targets = NULL;
     cr_dataset *view = cr_dataset_new(&own);
     if (view)
         view->is_view = true;
@@ -289,4 +293,34 @@ cr_status cr_dataset_label(cr_dataset *set, int64_t index, int64_t *label)
     if (set->source.label(set->source.context, index, label) == CR_OK)
         return check_label(set, index, *label);
     return name_sample(set, index);
+}
+
+const char *cr_dataset_path(const cr_dataset *set, int64_t index)
+{
+    if (!set || !set->source.path || index < 0 || index >= set->source.size)
+        return "";
+    const char *path = set->source.path(set->source.context, index);
+    return path ? path : "";
+}
+
+bool cr_dataset_has_targets(const cr_dataset *set)
+{
+    return set && set->source.targets;
+}
+
+cr_status cr_dataset_targets(cr_dataset *set, int64_t index, float *targets)
+{
+    if (check_index(set, index) != CR_OK)
+        return cr_error_status();
+    if (set->source.targets) {
+        if (set->source.targets(set->source.context, index, targets) != CR_OK)
+            name_sample(set, index);
+        return cr_error_status();
+    }
+    int64_t label;
+    if (cr_dataset_label(set, index, &label) != CR_OK)
+        return cr_error_status();
+    for (int i = 0; i < set->source.class_count; i++)
+        targets[i] = i == label ? 1 : 0;
+    return CR_OK;
 }

@@ -7,6 +7,7 @@
 struct tensor_set {
     cr_tensor *samples; /* contiguous; retained */
     cr_tensor *labels;  /* int64, contiguous; retained; NULL: none */
+    cr_tensor *targets; /* float32, contiguous; retained; NULL: none */
     size_t row;         /* bytes of a sample */
 };
 
@@ -14,6 +15,15 @@ static cr_status get_label(void *context, int64_t index, int64_t *label)
 {
     const struct tensor_set *set = context;
     *label = set->labels ? ((const int64_t *)cr_data(set->labels))[index] : CR_NO_LABEL;
+    return CR_OK;
+}
+
+static cr_status get_targets(void *context, int64_t index, float *targets)
+{
+    const struct tensor_set *set = context;
+    size_t classes = (size_t)cr_dim(set->targets, 1);
+    memcpy(targets, (const float *)cr_data(set->targets) + (size_t)index * classes,
+           classes * sizeof(float));
     return CR_OK;
 }
 
@@ -30,6 +40,7 @@ static void free_set(void *context)
     struct tensor_set *set = context;
     cr_release(set->samples);
     cr_release(set->labels);
+    cr_release(set->targets);
     cr_free(set);
 }
 
@@ -43,6 +54,13 @@ static cr_status check_tensors(const cr_dataset_tensors *args)
     if (samples.ndim < 1 || cr_device_of(args->samples) == CR_META)
         return cr_error_set(CR_ERROR_SHAPE, "%s: samples must be (N, …) with data, not %s",
                             args->name, cr_shape_format(&samples, shape, sizeof shape));
+    cr_shape targets = cr_shape_of(args->targets);
+    if (args->targets && (args->labels || targets.ndim != 2 || targets.dim[0] != samples.dim[0]))
+        return cr_error_set(CR_ERROR_SHAPE,
+                            "%s: targets of several classes stand alone and are (N, classes) for "
+                            "%lld samples, not %s",
+                            args->name, (long long)samples.dim[0],
+                            cr_shape_format(&targets, shape, sizeof shape));
     if (!args->labels)
         return CR_OK;
     if (cr_dtype_is_floating(cr_dtype_of(args->labels)))
@@ -83,6 +101,8 @@ static struct tensor_set *hold_tensors(const cr_dataset_tensors *args)
     set->samples = cr_retain(cr_contiguous(args->samples));
     if (args->labels)
         set->labels = cr_retain(cr_contiguous(cr_to_dtype(args->labels, CR_I64)));
+    if (args->targets)
+        set->targets = cr_retain(cr_contiguous(cr_to_dtype(args->targets, CR_F32)));
     cr_frame_end(frame);
     if (!cr_failed())
         return set;
@@ -103,6 +123,8 @@ cr_dataset *cr_dataset_from_tensors_with(cr_dataset_tensors args)
         free_set(set);
         return NULL;
     }
+    if (set->targets)
+        args.class_count = (int)cr_dim(set->targets, 1);
     cr_dataset_source source = { .name = args.name,
                                  .size = cr_dim(set->samples, 0),
                                  .dtype = cr_dtype_of(set->samples),
@@ -110,6 +132,7 @@ cr_dataset *cr_dataset_from_tensors_with(cr_dataset_tensors args)
                                  .class_names = args.class_names,
                                  .get = get_sample,
                                  .label = get_label,
+                                 .targets = set->targets ? get_targets : NULL,
                                  .free = free_set,
                                  .context = set };
     source.sample_shape.ndim = cr_ndim(set->samples) - 1;

@@ -1,7 +1,5 @@
-/* Sets made of other sets: chosen samples, several sets in a row, and the two parts of a split.
+/* Sets made of other sets: chosen samples, and several sets in a row.
  * A view keeps what it reads and asks it for every sample; nothing is copied. */
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "data/data.h"
@@ -31,6 +29,18 @@ static cr_status subset_label(void *context, int64_t index, int64_t *label)
     return cr_dataset_label(subset->set, subset->indices[index], label);
 }
 
+static const char *subset_path(void *context, int64_t index)
+{
+    const struct subset *subset = context;
+    return cr_dataset_path(subset->set, subset->indices[index]);
+}
+
+static cr_status subset_targets(void *context, int64_t index, float *targets)
+{
+    const struct subset *subset = context;
+    return cr_dataset_targets(subset->set, subset->indices[index], targets);
+}
+
 static void subset_free(void *context)
 {
     struct subset *subset = context;
@@ -39,8 +49,7 @@ static void subset_free(void *context)
     cr_free(subset);
 }
 
-/* Takes over `indices`, also when it fails. */
-static cr_dataset *subset_new(cr_dataset *set, int64_t *indices, int64_t count)
+cr_dataset *data_subset_new(cr_dataset *set, int64_t *indices, int64_t count)
 {
     struct subset *subset = cr_alloc(sizeof *subset);
     if (!subset) {
@@ -57,6 +66,8 @@ static cr_dataset *subset_new(cr_dataset *set, int64_t *indices, int64_t count)
                                                     .get = subset_get,
                                                     .picture = subset_picture,
                                                     .label = subset_label,
+                                                    .path = subset_path,
+                                                    .targets = subset_targets,
                                                     .free = subset_free,
                                                     .context = subset });
 }
@@ -79,7 +90,7 @@ cr_dataset *cr_dataset_subset(cr_dataset *set, const int64_t *indices, int64_t c
         return NULL;
     if (count > 0)
         memcpy(copy, indices, (size_t)count * sizeof *copy);
-    return subset_new(set, copy, CR_MAX(count, 0));
+    return data_subset_new(set, copy, CR_MAX(count, 0));
 }
 
 /* ---- concat ---- */
@@ -122,6 +133,18 @@ static cr_status concat_label(void *context, int64_t index, int64_t *label)
 {
     cr_dataset *set = concat_find(context, &index);
     return cr_dataset_label(set, index, label);
+}
+
+static const char *concat_path(void *context, int64_t index)
+{
+    const cr_dataset *set = concat_find(context, &index);
+    return cr_dataset_path(set, index);
+}
+
+static cr_status concat_targets(void *context, int64_t index, float *targets)
+{
+    cr_dataset *set = concat_find(context, &index);
+    return cr_dataset_targets(set, index, targets);
 }
 
 static void concat_free(void *context)
@@ -195,139 +218,8 @@ cr_dataset *cr_dataset_concat(cr_dataset *const *sets, int count)
                                                .get = concat_get,
                                                .picture = concat_picture,
                                                .label = concat_label,
+                                               .path = concat_path,
+                                               .targets = concat_targets,
                                                .free = concat_free,
                                                .context = concat });
-}
-
-/* ---- split ---- */
-
-/* One class of a split, or all samples without a label. */
-struct stratum {
-    int64_t size;
-    int64_t taken; /* into the first part */
-    double rest;   /* what rounding down left */
-    int number;
-};
-
-static int by_falling_rest(const void *left, const void *right)
-{
-    const struct stratum *a = left;
-    const struct stratum *b = right;
-    if (a->rest != b->rest)
-        return a->rest > b->rest ? -1 : 1;
-    return a->number - b->number;
-}
-
-static int by_number(const void *left, const void *right)
-{
-    return ((const struct stratum *)left)->number - ((const struct stratum *)right)->number;
-}
-
-/* Rounds so that all strata together give the rounded total: largest remainders first. */
-static int64_t share_out(struct stratum *strata, int count, double fraction)
-{
-    int64_t size = 0;
-    int64_t taken = 0;
-    for (int i = 0; i < count; i++) {
-        double exact = fraction * (double)strata[i].size;
-        strata[i].taken = CR_MIN((int64_t)exact, strata[i].size);
-        strata[i].rest = exact - (double)strata[i].taken;
-        size += strata[i].size;
-        taken += strata[i].taken;
-    }
-    int64_t total = CR_MIN(llround(fraction * (double)size), size);
-    qsort(strata, (size_t)count, sizeof *strata, by_falling_rest);
-    for (int i = 0; i < count && taken < total; i++) {
-        int64_t more = strata[i].taken < strata[i].size;
-        strata[i].taken += more;
-        taken += more;
-    }
-    qsort(strata, (size_t)count, sizeof *strata, by_number);
-    return taken;
-}
-
-/* The stratum of every sample, and how many there are of each. Stratum `classes` has no label. */
-static cr_status find_strata(cr_dataset *set, int *of, struct stratum *strata)
-{
-    int classes = cr_dataset_class_count(set);
-    for (int i = 0; i <= classes; i++)
-        strata[i] = (struct stratum){ .number = i };
-    for (int64_t i = 0; i < cr_dataset_size(set); i++) {
-        int64_t label = CR_NO_LABEL;
-        if (classes > 0 && cr_dataset_label(set, i, &label) != CR_OK)
-            return cr_error_status();
-        of[i] = label == CR_NO_LABEL ? classes : (int)label;
-        strata[of[i]].size++;
-    }
-    return CR_OK;
-}
-
-/* Going through the samples in order, each is taken with the probability that exactly the wanted
- * number of its stratum will have been (Knuth's selection sampling). */
-static void select_samples(const int *of, int64_t size, struct stratum *strata, uint64_t seed,
-                           int64_t *first, int64_t *second)
-{
-    cr_generator generator = data_generator(seed, DATA_SPLIT, 0, 0);
-    for (int64_t i = 0; i < size; i++) {
-        struct stratum *stratum = &strata[of[i]];
-        uint64_t draw = cr_random_below(&generator, (uint64_t)stratum->size);
-        bool taken = (int64_t)draw < stratum->taken;
-        if (taken)
-            *first++ = i;
-        else
-            *second++ = i;
-        stratum->taken -= taken;
-        stratum->size--;
-    }
-}
-
-/* Makes both parts from index lists, which it takes over. */
-static cr_status make_parts(cr_dataset *set, int64_t *first, int64_t *second, int64_t taken,
-                            cr_dataset **parts)
-{
-    parts[0] = subset_new(set, first, taken);
-    parts[1] = subset_new(set, second, cr_dataset_size(set) - taken);
-    if (parts[0] && parts[1])
-        return CR_OK;
-    cr_dataset_free(parts[0]);
-    cr_dataset_free(parts[1]);
-    parts[0] = NULL;
-    parts[1] = NULL;
-    return cr_error_status();
-}
-
-cr_status cr_dataset_split(cr_dataset *set, double fraction, uint64_t seed, cr_dataset **first,
-                           cr_dataset **second)
-{
-    *first = NULL;
-    *second = NULL;
-    if (cr_failed() || !set)
-        return cr_error_status();
-    if (!(fraction >= 0 && fraction <= 1))
-        return cr_error_set(CR_ERROR_ARGUMENT, "split: the fraction is %g; it must be 0 to 1",
-                            fraction);
-    size_t size = (size_t)cr_dataset_size(set);
-    int strata_count = cr_dataset_class_count(set) + 1;
-    struct stratum *strata = cr_alloc_array((size_t)strata_count, sizeof *strata);
-    int *of = cr_alloc_array(size, sizeof *of);
-    int64_t *indices[2] = { NULL, NULL };
-    int64_t taken = 0;
-    cr_dataset *parts[2] = { NULL, NULL };
-    if (strata && of && find_strata(set, of, strata) == CR_OK) {
-        taken = share_out(strata, strata_count, fraction);
-        indices[0] = cr_alloc_array((size_t)taken, sizeof(int64_t));
-        indices[1] = cr_alloc_array(size - (size_t)taken, sizeof(int64_t));
-    }
-    if (indices[0] && indices[1]) {
-        select_samples(of, (int64_t)size, strata, seed, indices[0], indices[1]);
-        make_parts(set, indices[0], indices[1], taken, parts);
-    } else {
-        cr_free(indices[0]);
-        cr_free(indices[1]);
-    }
-    cr_free(strata);
-    cr_free(of);
-    *first = parts[0];
-    *second = parts[1];
-    return cr_error_status();
 }

@@ -8,7 +8,9 @@
 
 #include "cresset/error.h"
 #include "cresset/image_file.h"
+#include "cresset/image_sets.h"
 #include "cresset/memory.h"
+#include "cresset/tar_file.h"
 
 #define IMAGES_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define IMAGES_MAX(a, b) ((a) > (b) ? (a) : (b))
@@ -52,5 +54,52 @@ int images_exif_orientation(const uint8_t *data, size_t size);
 
 /* CMYK with 255 for full ink to RGB, as Pillow converts it. */
 void images_cmyk_to_rgb(const uint8_t *cmyk, uint8_t *rgb, size_t count);
+
+/* ---- sets ---- */
+
+/* A list of pictures as it grows, and then what a set reads: files, or entries of tar archives. */
+struct picture_list {
+    int64_t count;
+    int64_t room;
+    char **paths;
+    int64_t *labels;
+    int class_count;
+    char **class_names;
+    int channels;
+    /* Of samples with several labels, (count, class_count) of 0 and 1; NULL: there are none. */
+    uint8_t *targets;
+    /* Of shards: where each picture stands, and the archives; NULL for pictures in own files. */
+    struct picture_place {
+        int64_t entry;
+        int tar;
+    } * places;
+    cr_tar **tars;
+    int tar_count;
+};
+
+/* Adds a picture and takes over its path, also when it fails. */
+cr_status images_list_add(struct picture_list *list, char *path, int64_t label);
+
+/* The number of a class by its name, -1 if it is none; and a new class, whose number it gives. */
+int images_list_find_class(const struct picture_list *list, const char *name);
+int images_list_add_class(struct picture_list *list, const char *name);
+
+/* Adds the classes that are given, if any are. */
+cr_status images_list_take_classes(struct picture_list *list, const cr_image_set_args *args);
+
+/* A set of the list, which is taken over, also when it fails. */
+cr_dataset *images_list_open(struct picture_list *list, const cr_image_set_args *args);
+void images_list_free(struct picture_list *list);
+
+/* The names in a folder that do not begin with a dot, sorted as bytes; freed with names_free. */
+struct name_list {
+    char **names;
+    int64_t count;
+};
+cr_status images_list_folder(const char *folder, struct name_list *names);
+void images_names_free(struct name_list *names);
+
+/* True if a path ends so, in either case. */
+bool images_has_ending(const char *path, const char *ending);
 
 #endif

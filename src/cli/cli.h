@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "cresset/error.h"
+#include "cresset/image_sets.h"
 #include "cresset/models.h"
 #include "cresset/profile.h"
 #include "cresset/report.h"
@@ -329,11 +330,19 @@ void show_pictures(FILE *stream, const cli_picture *pictures, int count);
 
 /* --- Samples (samples.c) -------------------------------------------------------------------- */
 
-/* One part of a data set by the name a user gave: a folder, or one below /usr/share/datasets. NULL
- * with an error set. */
+/* One part of a data set by the name a user gave: a folder or file, or one below
+ * /usr/share/datasets. What it is, is told by what is there. NULL with an error set. */
 cr_dataset *open_data(const char *name, cr_data_split split);
 
-/* A sample as a picture, and its label. False with an error set. */
+/* All parts of a data set, of which some may be NULL; channels are those that pictures in files are
+ * read with (0: 3). A set without parts is all training. False with an error set. */
+bool open_data_parts(const char *name, int channels, cr_image_parts *parts);
+
+/* Makes a picture small enough that no side is longer; false with an error set. */
+bool shrink_picture(cr_image *image, int64_t side);
+
+/* A sample as a picture to be shown, made smaller if it is large, and its label. False with an
+ * error set. */
 bool sample_picture(cr_dataset *set, int64_t index, cli_picture *picture, int64_t *label);
 void free_pictures(cli_picture *pictures, int count);
 
@@ -348,6 +357,70 @@ bool read_file_sample(const char *path, const cr_transform_list *pictures, const
                       float *sample);
 bool read_set_sample(cr_dataset *set, int64_t index, const cr_transform_list *pictures,
                      const cr_shape *input, float *sample, int64_t *label);
+
+/* --- Data (cmd_data.c, data_check.c, check_page.c, data_split.c, data_oct.c) -------------------
+ */
+
+#define DATA_PARTS 3
+
+typedef struct data_settings {
+    int64_t show, seed, count, width, height;
+    const char *html, *out, *fractions, *group_by;
+    bool json, copy;
+} data_settings;
+
+/* The parts of a set that are there, with their names: train, validation, test. */
+typedef struct data_part {
+    const char *name;
+    cr_dataset *set;
+} data_part;
+
+typedef struct data_parts {
+    data_part parts[DATA_PARTS];
+    int count;
+    cr_image_parts owned;
+} data_parts;
+
+bool data_parts_open(data_parts *parts, const char *name);
+void data_parts_close(data_parts *parts);
+
+/* What a check finds of one picture. */
+typedef struct checked_picture {
+    int part;
+    int64_t index; /* in its part */
+    int64_t label;
+    int64_t width, height;
+    uint64_t pixels[2]; /* a hash of size and pixels */
+    uint64_t looks[4];  /* a hash that changes little where the picture does */
+    uint64_t sums[3], squares[3];
+    char *broken;  /* why it cannot be read; NULL if it can */
+    int64_t twin;  /* an earlier picture with the same pixels, -1 for none */
+    int64_t alike; /* an earlier one that looks nearly the same, and is no twin; -1 for none */
+} checked_picture;
+
+typedef struct data_check {
+    const char *name;
+    data_parts parts;
+    checked_picture *pictures;
+    int64_t count;
+    int64_t broken, twins, twins_across, twins_at_odds, alike, alike_across;
+    int64_t *class_counts; /* (parts, classes + 1); the last of each are those without a label */
+    int classes;
+    double means[3], deviations[3]; /* of the first part, on a scale from 0 to 1 */
+    char findings[12][256];         /* what ought to be done, a sentence each */
+    int finding_count;
+} data_check;
+
+/* The path of a picture, or "part, sample n". */
+const char *checked_name(const data_check *check, int64_t which, char buffer[96]);
+
+/* The page of a check. False with an error set. */
+bool write_check_page(const data_check *check, const char *path);
+
+/* The actions of `cresset data`. */
+int run_data_check(const arguments *args);
+int run_data_split(const arguments *args);
+int run_data_make(const arguments *args);
 
 /* --- Progress (progress.c) ------------------------------------------------------------------ */
 

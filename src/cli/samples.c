@@ -7,28 +7,96 @@
 #include "cresset/image_file.h"
 #include "cresset/memory.h"
 
+#define LONGEST_SHOWN      256                   /* pixels of a side */
 #define SYSTEM_DATA_FOLDER "/usr/share/datasets" /* where Debian's data packages put theirs */
+
+/* Where a data set is that the user named: a path, or the name of one that the system has. To be
+ * freed; NULL with an error set. */
+static char *find_data(const char *name)
+{
+    if (cr_file_exists(name) || strchr(name, '/'))
+        return cr_string_copy(name);
+    char *installed = cr_path_join(SYSTEM_DATA_FOLDER, name);
+    if (!installed || cr_file_is_folder(installed))
+        return installed;
+    cr_error_set(CR_ERROR_IO,
+                 "there is no data set %s: neither a folder of that name here nor "
+                 "one in " SYSTEM_DATA_FOLDER,
+                 name);
+    cr_free(installed);
+    return NULL;
+}
+
+/* The parts of a set of a kind that has a training and a test part, and with npz one to validate.
+ */
+static void open_known_parts(const char *path, cr_image_parts *parts)
+{
+    parts->train = cr_dataset_open(path, CR_SPLIT_TRAIN);
+    parts->test = cr_dataset_open(path, CR_SPLIT_TEST);
+    if (cr_data_kind_at(path) == CR_DATA_NPZ)
+        parts->validation = cr_dataset_open(path, CR_SPLIT_VALIDATION);
+}
+
+static cr_dataset *open_known(const char *path, cr_data_split split)
+{
+    if (cr_data_kind_at(path) == CR_DATA_UNKNOWN)
+        return cr_dataset_open_idx(path, split); /* which says what is missing */
+    return cr_dataset_open(path, split);
+}
+
+bool open_data_parts(const char *name, int channels, cr_image_parts *parts)
+{
+    *parts = (cr_image_parts){ 0 };
+    char *path = find_data(name);
+    if (!path)
+        return false;
+    if (cr_data_kind_at(path) != CR_DATA_UNKNOWN)
+        open_known_parts(path, parts);
+    else if (cr_image_parts_at(path))
+        cr_image_parts_open(path, .channels = channels, .parts = parts);
+    else
+        cr_dataset_free(open_known(path, CR_SPLIT_TRAIN));
+    cr_free(path);
+    if (!cr_failed())
+        return true;
+    cr_image_parts_free(parts);
+    return false;
+}
+
+/* Gives up all parts but the one that is wanted; where there is none to test, the one to validate
+ * serves. */
+static cr_dataset *choose_part(cr_image_parts *parts, const char *name, cr_data_split split)
+{
+    cr_dataset *chosen = split == CR_SPLIT_TRAIN        ? parts->train
+                         : split == CR_SPLIT_VALIDATION ? parts->validation
+                         : parts->test                  ? parts->test
+                                                        : parts->validation;
+    if (!chosen)
+        cr_error_set(CR_ERROR_IO, "%s has no %s part; cresset data split parts it into several",
+                     name,
+                     split == CR_SPLIT_TRAIN  ? "training"
+                     : split == CR_SPLIT_TEST ? "test"
+                                              : "validation");
+    cr_dataset_retain(chosen);
+    cr_image_parts_free(parts);
+    return chosen;
+}
 
 cr_dataset *open_data(const char *name, cr_data_split split)
 {
-    if (cr_file_exists(name) || strchr(name, '/'))
-        return cr_dataset_open_idx(name, split);
-    char *installed = cr_path_join(SYSTEM_DATA_FOLDER, name);
-    if (!installed)
-        return NULL;
+    char *path = find_data(name);
+    cr_image_parts parts;
     cr_dataset *set = NULL;
-    if (cr_file_is_folder(installed))
-        set = cr_dataset_open_idx(installed, split);
-    else
-        cr_error_set(CR_ERROR_IO,
-                     "there is no data set %s: neither a folder of that name here nor "
-                     "one in " SYSTEM_DATA_FOLDER,
-                     name);
-    cr_free(installed);
+    if (path && (cr_data_kind_at(path) != CR_DATA_UNKNOWN || !cr_image_parts_at(path)))
+        set = open_known(path, split);
+    else if (path && open_data_parts(name, 0, &parts))
+        set = choose_part(&parts, name, split);
+    cr_free(path);
     return set;
 }
 
-bool sample_picture(cr_dataset *set, int64_t index, cli_picture *picture, int64_t *label)
+/* A sample of float32 as a picture. */
+static bool float_picture(cr_dataset *set, int64_t index, cli_picture *picture, int64_t *label)
 {
     cr_shape shape = cr_dataset_sample_shape(set);
     int64_t numel = cr_shape_numel(&shape);
@@ -37,14 +105,12 @@ bool sample_picture(cr_dataset *set, int64_t index, cli_picture *picture, int64_
         return false;
     }
     int64_t plane = shape.dim[1] * shape.dim[2];
-    bool bytes = cr_dataset_dtype(set) == CR_U8;
-    void *sample = cr_alloc_array((size_t)numel, bytes ? 1 : sizeof(float));
+    float *sample = cr_alloc_array((size_t)numel, sizeof *sample);
     uint8_t *pixels = cr_alloc((size_t)numel);
     bool good = sample && pixels && cr_dataset_get(set, index, sample, label) == CR_OK;
     for (int64_t i = 0; good && i < numel; i++) { /* (C, H, W) to (H, W, C) */
         int64_t at = i % plane * shape.dim[0] + i / plane;
-        double value = bytes ? ((uint8_t *)sample)[i] : 255.0 * (double)((float *)sample)[i];
-        pixels[at] = (uint8_t)fmin(fmax(value, 0), 255);
+        pixels[at] = (uint8_t)fmin(fmax(255.0 * (double)sample[i], 0), 255);
     }
     *picture =
         (cli_picture){ pixels, (int)shape.dim[1], (int)shape.dim[2], (int)shape.dim[0], { "" } };
@@ -54,6 +120,39 @@ bool sample_picture(cr_dataset *set, int64_t index, cli_picture *picture, int64_
         picture->pixels = NULL;
     }
     return good;
+}
+
+bool shrink_picture(cr_image *image, int64_t side)
+{
+    int64_t longer = image->height > image->width ? image->height : image->width;
+    if (longer <= side)
+        return true;
+    int64_t height = image->height * side / longer, width = image->width * side / longer;
+    char words[64];
+    snprintf(words, sizeof words, "resize:%lld:%lld", (long long)(height ? height : 1),
+             (long long)(width ? width : 1));
+    cr_transform_list list = { 0 };
+    cr_image spare = { 0 };
+    bool good = cr_transform_parse(words, &list) == CR_OK &&
+                list.items[0].type->picture(&list.items[0], image, &spare, NULL) == CR_OK;
+    cr_image_free(&spare);
+    return good;
+}
+
+bool sample_picture(cr_dataset *set, int64_t index, cli_picture *picture, int64_t *label)
+{
+    *picture = (cli_picture){ 0 };
+    if (!cr_dataset_has_pictures(set))
+        return float_picture(set, index, picture, label);
+    cr_image image = { 0 };
+    if (cr_dataset_picture(set, index, &image, label) != CR_OK ||
+        !shrink_picture(&image, LONGEST_SHOWN)) {
+        cr_image_free(&image);
+        return false;
+    }
+    *picture =
+        (cli_picture){ image.pixels, (int)image.height, (int)image.width, image.channels, { "" } };
+    return true;
 }
 
 bool split_transforms(const cr_transform_list *all, const cr_shape *input,

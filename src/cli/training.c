@@ -11,17 +11,29 @@ bool training_data_open(training_data *data, const char *name, double validation
 {
     *data = (training_data){ 0 };
     data->name = name;
-    cr_dataset *all = open_data(name, CR_SPLIT_TRAIN);
-    data->test = all ? open_data(name, CR_SPLIT_TEST) : NULL;
-    bool good = data->test != NULL;
-    if (good && validation > 0) {
-        good =
-            cr_dataset_split(all, 1 - validation, seed, &data->train, &data->validation) == CR_OK;
+    cr_image_parts parts;
+    if (!open_data_parts(name, 0, &parts))
+        return false;
+    cr_dataset *own = parts.validation ? parts.validation : parts.test;
+    bool good = parts.train != NULL;
+    if (!good)
+        cr_error_set(CR_ERROR_IO, "%s has no training part", name);
+    if (good && validation > 0 && !parts.validation) {
+        good = cr_dataset_split(parts.train, 1 - validation, seed, &data->train,
+                                &data->validation) == CR_OK;
     } else if (good) {
-        data->train = cr_dataset_retain(all);
-        data->validation = cr_dataset_retain(data->test);
+        data->train = cr_dataset_retain(parts.train);
+        data->validation = cr_dataset_retain(own);
     }
-    cr_dataset_free(all);
+    if (good && !data->validation) {
+        cr_error_set(CR_ERROR_IO,
+                     "%s has a training part only; hold some of it out with --validation 0.2, or "
+                     "part it with cresset data split",
+                     name);
+        good = false;
+    }
+    data->test = cr_dataset_retain(parts.test ? parts.test : data->validation);
+    cr_image_parts_free(&parts);
     return good;
 }
 

@@ -331,12 +331,13 @@ void show_pictures(FILE *stream, const cli_picture *pictures, int count);
 /* --- Samples (samples.c) -------------------------------------------------------------------- */
 
 /* One part of a data set by the name a user gave: a folder or file, or one below
- * /usr/share/datasets. What it is, is told by what is there. NULL with an error set. */
-cr_dataset *open_data(const char *name, cr_data_split split);
+ * /usr/share/datasets. What it is, is told by what is there. Pictures in files are read with the
+ * channels of the classifier and get its classes, if one is given. NULL with an error set. */
+cr_dataset *open_data(const char *name, cr_data_split split, const cr_classifier *classifier);
 
-/* All parts of a data set, of which some may be NULL; channels are those that pictures in files are
- * read with (0: 3). A set without parts is all training. False with an error set. */
-bool open_data_parts(const char *name, int channels, cr_image_parts *parts);
+/* All parts of a data set, of which some may be NULL. A set without parts is all training. False
+ * with an error set. */
+bool open_data_parts(const char *name, const cr_classifier *classifier, cr_image_parts *parts);
 
 /* Makes a picture small enough that no side is longer; false with an error set. */
 bool shrink_picture(cr_image *image, int64_t side);

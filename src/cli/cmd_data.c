@@ -45,7 +45,7 @@ static const cli_example examples[] = {
 bool data_parts_open(data_parts *parts, const char *name)
 {
     *parts = (data_parts){ 0 };
-    if (!open_data_parts(name, 0, &parts->owned))
+    if (!open_data_parts(name, NULL, &parts->owned))
         return false;
     const data_part all[DATA_PARTS] = { { "train", parts->owned.train },
                                         { "validation", parts->owned.validation },

@@ -211,7 +211,7 @@ static bool evaluate(subject *s)
                      s->path);
     if (!s->data)
         return false;
-    s->set = open_data(s->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST);
+    s->set = open_data(s->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST, s->classifier);
     if (!s->set)
         return false;
     int64_t warm_up = cr_dataset_size(s->set) > settings->batch_size;

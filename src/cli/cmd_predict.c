@@ -336,7 +336,7 @@ static bool work(prediction *p)
     if (!p->classifier)
         return false;
     if (settings->data) {
-        p->set = open_data(settings->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST);
+        p->set = open_data(settings->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST, p->classifier);
         if (!p->set)
             return false;
     }

@@ -37,14 +37,28 @@ static void open_known_parts(const char *path, cr_image_parts *parts)
         parts->validation = cr_dataset_open(path, CR_SPLIT_VALIDATION);
 }
 
-static cr_dataset *open_known(const char *path, cr_data_split split)
+static void refuse_unknown(const char *path)
 {
-    if (cr_data_kind_at(path) == CR_DATA_UNKNOWN)
-        return cr_dataset_open_idx(path, split); /* which says what is missing */
-    return cr_dataset_open(path, split);
+    if (!cr_file_exists(path))
+        cr_error_set(CR_ERROR_IO, "there is no data set %s", path);
+    else
+        cr_error_set(CR_ERROR_IO,
+                     "%s holds no data set that is known: neither a subfolder of pictures for each "
+                     "class, nor a table (.csv), tar files, idx, CIFAR, STL-10 or npz files",
+                     path);
 }
 
-bool open_data_parts(const char *name, int channels, cr_image_parts *parts)
+/* Pictures in files, with the channels and classes of the model that is to see them. */
+static void open_pictures(const char *path, const cr_classifier *classifier, cr_image_parts *parts)
+{
+    int64_t channels = classifier ? classifier->input.dim[0] : 0;
+    cr_image_parts_open(path, .channels = channels == 1 ? 1 : 3,
+                        .class_names =
+                            classifier ? (const char *const *)classifier->class_names : NULL,
+                        .class_count = classifier ? classifier->class_count : 0, .parts = parts);
+}
+
+bool open_data_parts(const char *name, const cr_classifier *classifier, cr_image_parts *parts)
 {
     *parts = (cr_image_parts){ 0 };
     char *path = find_data(name);
@@ -53,9 +67,9 @@ bool open_data_parts(const char *name, int channels, cr_image_parts *parts)
     if (cr_data_kind_at(path) != CR_DATA_UNKNOWN)
         open_known_parts(path, parts);
     else if (cr_image_parts_at(path))
-        cr_image_parts_open(path, .channels = channels, .parts = parts);
+        open_pictures(path, classifier, parts);
     else
-        cr_dataset_free(open_known(path, CR_SPLIT_TRAIN));
+        refuse_unknown(path);
     cr_free(path);
     if (!cr_failed())
         return true;
@@ -63,33 +77,32 @@ bool open_data_parts(const char *name, int channels, cr_image_parts *parts)
     return false;
 }
 
-/* Gives up all parts but the one that is wanted; where there is none to test, the one to validate
- * serves. */
+/* Gives up all parts but the one that is wanted. Where there is none to test, the one to validate
+ * serves, and where there are no parts at all, the whole set does. */
 static cr_dataset *choose_part(cr_image_parts *parts, const char *name, cr_data_split split)
 {
+    cr_dataset *for_test = parts->test         ? parts->test
+                           : parts->validation ? parts->validation
+                                               : parts->train;
     cr_dataset *chosen = split == CR_SPLIT_TRAIN        ? parts->train
                          : split == CR_SPLIT_VALIDATION ? parts->validation
-                         : parts->test                  ? parts->test
-                                                        : parts->validation;
+                                                        : for_test;
     if (!chosen)
         cr_error_set(CR_ERROR_IO, "%s has no %s part; cresset data split parts it into several",
-                     name,
-                     split == CR_SPLIT_TRAIN  ? "training"
-                     : split == CR_SPLIT_TEST ? "test"
-                                              : "validation");
+                     name, split == CR_SPLIT_TRAIN ? "training" : "validation");
     cr_dataset_retain(chosen);
     cr_image_parts_free(parts);
     return chosen;
 }
 
-cr_dataset *open_data(const char *name, cr_data_split split)
+cr_dataset *open_data(const char *name, cr_data_split split, const cr_classifier *classifier)
 {
     char *path = find_data(name);
     cr_image_parts parts;
     cr_dataset *set = NULL;
-    if (path && (cr_data_kind_at(path) != CR_DATA_UNKNOWN || !cr_image_parts_at(path)))
-        set = open_known(path, split);
-    else if (path && open_data_parts(name, 0, &parts))
+    if (path && cr_data_kind_at(path) != CR_DATA_UNKNOWN)
+        set = cr_dataset_open(path, split);
+    else if (path && open_data_parts(name, classifier, &parts))
         set = choose_part(&parts, name, split);
     cr_free(path);
     return set;

@@ -12,7 +12,7 @@ bool training_data_open(training_data *data, const char *name, double validation
     *data = (training_data){ 0 };
     data->name = name;
     cr_image_parts parts;
-    if (!open_data_parts(name, 0, &parts))
+    if (!open_data_parts(name, NULL, &parts))
         return false;
     cr_dataset *own = parts.validation ? parts.validation : parts.test;
     bool good = parts.train != NULL;

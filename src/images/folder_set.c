@@ -41,8 +41,7 @@ static cr_status add_class(struct picture_list *list, const cr_image_set_args *a
     int64_t before = list->count;
     if (label < 0 && args->class_names)
         return cr_error_set(CR_ERROR_FORMAT,
-                            "%s is a class that the other parts of the data set do not have",
-                            folder);
+                            "%s is no class of the model or of the other parts of the set", folder);
     if (label < 0)
         label = images_list_add_class(list, name);
     if (label < 0 || add_pictures(list, folder, label, 0) != CR_OK)

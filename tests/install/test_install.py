@@ -34,6 +34,28 @@ int main()
 }
 """
 
+PICTURES = """
+#include <cresset/image_file.h>
+#include <stdio.h>
+#include <string.h>
+int main(int count, char **words)
+{
+    cr_image image = { 0 };
+    cr_image_info info = { 0 };
+    if (count == 2 && cr_image_resize_room(&image, 4, 5, 3) == CR_OK) {
+        memset(image.pixels, 7, 60);
+        cr_image_write_jpeg(words[1], &image, 90);
+        cr_image_read(words[1], 1, &image);
+        cr_image_probe(words[1], &info);
+        printf("%s %dx%d %d\\n", cr_image_format_name(info.format), (int)info.width,
+               (int)info.height, image.pixels[19]);
+    }
+    cr_image_free(&image);
+    fputs(cr_error_message(), stderr);
+    return cr_failed();
+}
+"""
+
 
 def call(*words, **options):
     """The standard output of a program that must succeed."""
@@ -76,8 +98,8 @@ class Installed(unittest.TestCase):
     def tearDownClass(cls):
         cls.folder.cleanup()
 
-    def flags(self, *options):
-        return call("pkg-config", *options, "cresset", env=self.environment).split()
+    def flags(self, *options, package="cresset"):
+        return call("pkg-config", *options, package, env=self.environment).split()
 
     def run_example(self, program):
         """Trains for an epoch; the report must show all classes, and the run must be there."""
@@ -117,6 +139,14 @@ class Installed(unittest.TestCase):
         call("cc", *FLAGS, SOURCE / "examples/fashion_mnist.c", *libraries, "-o", program)
         self.assertNotIn("libcresset", call("ldd", program))
         self.run_example(program)
+
+    def test_a_program_that_reads_pictures(self):
+        source, program = self.root / "pictures.c", self.root / "pictures"
+        source.write_text(PICTURES)
+        call("cc", *FLAGS, "-std=c11", "-Wall", "-Wextra", "-Werror", source,
+             *self.flags("--cflags", "--libs", package="cresset-images"), "-o", program)
+        said = call(program, self.root / "seven.jpeg", env=self.environment)
+        self.assertEqual(said, "JPEG 5x4 7\n")
 
     def test_a_program_by_cmake(self):
         build = self.root / "cmake-build"

@@ -11,7 +11,7 @@
 const char *const fuzz_words[] = { "ustar",
                                    "ustar  ",
                                    "././@LongLink",
-                                   "30 path=a/long/name/in/pax.jpg\n",
+                                   "31 path=a/long/name/in/pax.jpg\n",
                                    "14 size=100000\n",
                                    "77777777777",
                                    "\x80\x01\x02\x03",
@@ -88,7 +88,7 @@ size_t fuzz_seed(int index, uint8_t *out, size_t room)
     if (index == 1)
         size += put_entry(out, "././@LongLink", 'L', "a/very/long/name.jpg");
     if (index == 2)
-        size += put_entry(out, "pax", 'x', "30 path=a/long/name/in/pax.jpg\n9 size=3\n");
+        size += put_entry(out, "pax", 'x', "31 path=a/long/name/in/pax.jpg\n9 size=3\n");
     size += put_entry(out + size, "000.jpg", '0', "abc");
     if (index == 3)
         size += put_entry(out + size, "folder/", '5', "");

@@ -49,7 +49,7 @@ static void assert_error(const char *words)
 
 static const char *in_folder(const char *name)
 {
-    static char paths[4][192];
+    static char paths[4][320];
     static int turn;
     turn = (turn + 1) % 4;
     snprintf(paths[turn], sizeof(paths[turn]), "%s/%s", folder, name);
@@ -75,12 +75,12 @@ static void test_tar_of_every_dialect(void **state)
           "longer/longer/longer/longer/longer/longer/longer/longer/file && ln -s one link");
     static const char *const dialects[] = { "gnu", "pax", "ustar" };
     for (int d = 0; d < 3; d++) {
-        char line[200];
+        char line[200], name[32];
         snprintf(line, sizeof(line), "tar cf %s.tar --format=%s --sort=name -C t .", dialects[d],
                  dialects[d]);
         shell(line);
-        snprintf(line, sizeof(line), "%s.tar", dialects[d]);
-        cr_tar *tar = cr_tar_open(in_folder(line));
+        snprintf(name, sizeof(name), "%s.tar", dialects[d]);
+        cr_tar *tar = cr_tar_open(in_folder(name));
         assert_non_null(tar);
         assert_int_equal(cr_tar_count(tar), 3);
         cr_tar_entry deep = cr_tar_at(tar, 0), one = cr_tar_at(tar, 2);

@@ -46,7 +46,7 @@ static void assert_error(const char *words)
 
 static const char *in_folder(const char *name)
 {
-    static char paths[4][192];
+    static char paths[4][320];
     static int turn;
     turn = (turn + 1) % 4;
     snprintf(paths[turn], sizeof(paths[turn]), "%s/%s", folder, name);
@@ -66,7 +66,7 @@ static void write_picture(const char *name, int width, int value)
     cr_image image = { 0 };
     assert_int_equal(cr_image_resize_room(&image, 4, width, 1), CR_OK);
     memset(image.pixels, value, (size_t)(4 * width));
-    char path[192];
+    char path[320];
     snprintf(path, sizeof(path), "%s", in_folder(name));
     char *slash = strrchr(path, '/');
     *slash = '\0';

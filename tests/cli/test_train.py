@@ -155,7 +155,7 @@ class MistakeTest(TrainTest):
 
     def test_failures(self):
         self.assert_refused(1, "there is no data set", "train", "--data", "nowhere")
-        self.assert_refused(1, "train-images", "train", "--data", self.folder)
+        self.assert_refused(1, "no data set that is known", "train", "--data", self.folder)
         self.assert_refused(1, "--freeze zz* matches no parameter", *self.words("--freeze", "zz*"),
                             cwd=self.folder)
         self.assert_refused(1, "not a run directory", "train", "--resume", self.folder)

@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "cresset/file.h"
 #include "cresset/memory.h"
+#include "cresset/state_dict.h"
 #include "cresset/thread.h"
 #include "cresset/train.h"
 
@@ -22,7 +23,7 @@
 typedef struct train_options {
     const char *data, *augment;
     double validation;
-    const char *architecture, *from, *freeze, *preprocess, *crop, *normalize, *rates;
+    const char *architecture, *weights, *from, *freeze, *preprocess, *crop, *normalize, *rates;
     int64_t resize;
     cr_model_settings model;
     cr_train_settings train;
@@ -95,6 +96,9 @@ static const cli_option options[] = {
     { "model", 'm', MODEL, CHOICE(train_options, architecture, architecture_words), "NAME",
       "convnet", "the model" },
     MODEL_OPTIONS(train_options, model, MODEL),
+    { "weights", 0, MODEL, FILE_PATH(train_options, weights), "FILE", NULL,
+      "begin with the weights of a file (PyTorch's .pth, safetensors) as far as they fit: another "
+      "last layer begins anew" },
     { "from", 'f', MODEL, FILE_PATH(train_options, from), "MODEL", NULL,
       "begin with the weights of a run or file (fine-tuning) instead of --model" },
     { "head", 0, MODEL, INTEGER(train_options, model.head, 1, 1 << 16), "N", NULL,
@@ -344,6 +348,10 @@ static bool check_options(const arguments *args)
         usage_error(args->command, "--from brings its own model: leave --model out");
         return false;
     }
+    if (chosen->from && chosen->weights) {
+        usage_error(args->command, "--from and --weights exclude each other");
+        return false;
+    }
     if (strcmp(chosen->schedule, "multistep") == 0 && chosen->milestones.count == 0) {
         usage_error(args->command, "--schedule multistep needs --milestones N,N");
         return false;
@@ -356,6 +364,32 @@ static bool check_options(const arguments *args)
 }
 
 /* --- Setting up ----------------------------------------------------------------------------- */
+
+/* Loads what fits of --weights, and says what did not. A file of another model is refused. */
+static bool load_weights(const session *s)
+{
+    static const cr_load_options as_far_as_it_fits = { .partial = true, .ignore_mismatched = true };
+    const train_options *chosen = s->chosen;
+    cr_model *model = s->classifier->model;
+    cr_load_report report;
+    cr_text words = { 0 };
+    bool good = cr_model_load(model, chosen->weights, &as_far_as_it_fits, &report) == CR_OK;
+    if (good && 4 * report.matched_count < cr_model_tensor_count(model)) {
+        cr_error_set(CR_ERROR_ARGUMENT,
+                     "%s has only %d of the %d tensors of %s: it is of another model; see cresset "
+                     "models %s --weights %s",
+                     chosen->weights, report.matched_count, cr_model_tensor_count(model),
+                     s->classifier->bound.architecture->name,
+                     s->classifier->bound.architecture->name, chosen->weights);
+        good = false;
+    }
+    cr_load_report_print(&report, &words);
+    if (good && !chosen->quiet && !chosen->json)
+        printf("weights   %s: %s", chosen->weights, words.data ? words.data : "");
+    cr_text_free(&words);
+    cr_load_report_free(&report);
+    return good;
+}
 
 static bool make_classifier(session *s)
 {
@@ -372,7 +406,7 @@ static bool make_classifier(session *s)
                                           .transforms = &s->transforms,
                                           .normalization = normalization_of(chosen->normalize));
     cr_free(saved);
-    if (!s->classifier)
+    if (!s->classifier || (chosen->weights && !s->goes_on && !load_weights(s)))
         return false;
     if (chosen->freeze && cr_model_freeze(s->classifier->model, chosen->freeze, true) == 0) {
         cr_error_set(CR_ERROR_ARGUMENT, "--freeze %s matches no parameter; see cresset models %s",

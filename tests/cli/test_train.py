@@ -89,6 +89,23 @@ class ResultTest(TrainTest):
         self.assertEqual(frozen["fc1.weight"], tuned["fc1.weight"])
         self.assertNotEqual(frozen["fc2.weight"], tuned["fc2.weight"])
 
+    def test_recipe_of_parts(self):
+        """Weights of another file as far as they fit, a head of its own, rates by part."""
+        self.train("--out", self.path("first"))
+        best = self.path("first/weights/best.safetensors")
+        words = self.words("--out", self.path("second"), "--weights", best, "--head", "8",
+                           "--dropout", "0.1", "--lr-scale", "fc1=0,fc2=1", "--mixup", "0.2",
+                           "--sampler", "balanced", "--preprocess", "resize:8",
+                           "--augment", "rotate:2", "--lr", "0.01", "--class-weights")
+        result = run(*words, cwd=self.folder)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("2 of 6 tensors of the model found in the file", result.stdout)
+        self.assertIn("fc2.0.weight", result.stdout)
+        before, after = tensors(best), tensors(self.path("second/weights/last.safetensors"))
+        self.assertEqual(before["fc1.weight"], after["fc1.weight"])
+        answer = self.assert_json("eval", self.path("second"), "--json")
+        self.assertGreater(answer["accuracy"], 0.5)
+
     def test_dry_run(self):
         text = self.assert_done(*self.words("--dry-run"), cwd=self.folder)
         self.assertIn("320 to train, 80 to validate, 100 to test", text)
@@ -168,6 +185,20 @@ class MistakeTest(TrainTest):
         self.assert_refused(1, "the loss became", *self.words("--optimizer", "sgd", "--lr", "1e6",
                                                               "--quiet", "--epochs", "50"),
                             cwd=self.folder)
+
+
+    def test_parts_that_do_not_fit(self):
+        for words, status, message in (
+                (("--lr-scale", "fc1"), 2, "takes names with multiples"),
+                (("--lr-scale", "layer9=1"), 1, "layer9, which no parameter is called"),
+                (("--crop", "random:3"), 2, "--crop is center:N"),
+                (("--preprocess", "normalise:1"), 2, "is not a transform"),
+                (("--normalize", "imagenet"), 1, "of 3 channels"),
+                (("--augment", "erase,resize:20"), 2, "must stand before erase")):
+            with self.subTest(words=words):
+                result = run(*self.words(*words, "--out", self.path("none")), cwd=self.folder)
+                self.assertEqual(result.returncode, status, result.stderr)
+                self.assertIn(message, result.stderr)
 
 
 class ConfigTest(TrainTest):

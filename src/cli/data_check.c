@@ -14,6 +14,7 @@
 #define BLOCK         64 /* pictures between two looks at the progress bar */
 #define LOOK_SIDE     16
 #define ALIKE_BITS    10    /* of 256 that may differ */
+#define LEAST_BITS    8     /* that are set, or a picture is too even to be compared */
 #define MOST_COMPARED 60000 /* pictures, each with each other */
 #define SHOWN         20    /* of each kind, in the text */
 #define UNEVEN        3     /* times that the largest class has as many as the smallest */
@@ -173,17 +174,25 @@ static bool find_twins(data_check *check)
     return true;
 }
 
+static int count_bits(const uint64_t a[4], const uint64_t b[4])
+{
+    int bits = 0;
+    for (int i = 0; i < 4; i++)
+        bits += __builtin_popcountll(a[i] ^ b[i]);
+    return bits;
+}
+
 static void find_alike(int64_t begin, int64_t end, void *context)
 {
     const data_check *check = context;
     for (int64_t i = begin; i < end; i++) {
         checked_picture *own = &check->pictures[i];
         int least = ALIKE_BITS + 1;
+        if (count_bits(own->looks, (const uint64_t[4]){ 0 }) < LEAST_BITS)
+            continue;
         for (int64_t j = 0; j < i && !own->broken && own->twin < 0; j++) {
             const checked_picture *other = &check->pictures[j];
-            int bits = 0;
-            for (int w = 0; w < 4; w++)
-                bits += __builtin_popcountll(own->looks[w] ^ other->looks[w]);
+            int bits = count_bits(own->looks, other->looks);
             if (bits < least && !other->broken && other->twin < 0) {
                 least = bits;
                 own->alike = j;

@@ -17,6 +17,7 @@
 #define BOUNDARIES   9 /* of layers, from the vitreous body down */
 #define MOST_LESIONS 12
 #define QUALITY      92
+#define LOOKS        2 /* that a scanner averages */
 #define PATIENT_SIZE 3 /* pictures of one patient */
 
 enum { CNV, DME, DRUSEN, NORMAL };
@@ -26,8 +27,8 @@ static const char *const class_names[CLASSES] = { "CNV", "DME", "DRUSEN", "NORMA
 /* Where the layers end, as fractions of the retina's thickness, and how bright they are; the last
  * is the choroid below it. */
 static const double layer_ends[BOUNDARIES] = { 0, 0.10, 0.24, 0.36, 0.48, 0.56, 0.80, 0.88, 1 };
-static const double layer_light[BOUNDARIES + 1] = { 0.035, 0.62, 0.38, 0.46, 0.27,
-                                                    0.42,  0.20, 0.55, 0.85, 0.42 };
+static const double layer_light[BOUNDARIES + 1] = { 0.012, 0.40, 0.25, 0.29, 0.17,
+                                                    0.25,  0.11, 0.36, 0.68, 0.24 };
 
 typedef struct lesion {
     double x, y; /* its middle, in pixels */
@@ -43,7 +44,7 @@ typedef struct scan {
     double *shadow;           /* for each column, 1 for none */
     lesion lesions[MOST_LESIONS];
     int lesion_count;
-    double exposure, noise;
+    double exposure, noise, phase;
 } scan;
 
 static double draw(scan *s, double low, double high)
@@ -166,41 +167,57 @@ static void add_shadows(scan *s)
 
 /* ---- light ---- */
 
+/* How bright the layer at a depth is; the limits of layers are not sharp. */
+static double layer_at(const scan *s, int64_t x, double depth)
+{
+    double soft = 0.0022 * (double)s->height;
+    double light = layer_light[0];
+    for (int b = 0; b < BOUNDARIES; b++) {
+        double step = (depth - s->tops[b][x]) / soft;
+        if (step < -8)
+            continue;
+        double part = step > 8 ? 1 : 1 / (1 + exp(-step));
+        light += (layer_light[b + 1] - light) * part;
+    }
+    return light;
+}
+
+/* The choroid: vessels, as dark blotches, and light that fades with depth. */
+static double choroid_at(const scan *s, int64_t x, double below)
+{
+    double u = (double)x / (double)s->width * 60, v = below / (double)s->height * 70;
+    double blotches = sin(u + 1.7 * sin(0.7 * v + s->phase)) * sin(0.8 * v + sin(0.6 * u)) +
+                      0.5 * sin(2.1 * u - s->phase) * sin(1.7 * v + 0.9 * sin(1.3 * u));
+    return exp(-below / (0.11 * (double)s->height)) * (0.85 + 0.22 * blotches);
+}
+
 /* Without speckle: what is at a place, from 0 to 1. */
 static double light_at(const scan *s, int64_t x, int64_t y)
 {
-    double depth = (double)y;
-    int layer = 0;
-    while (layer < BOUNDARIES && depth >= s->tops[layer][x])
-        layer++;
-    double light = layer_light[layer];
-    if (layer == BOUNDARIES) { /* the choroid fades, with the shadows of what is above it */
-        double below = depth - s->tops[BOUNDARIES - 1][x];
-        light *= exp(-below / (0.13 * (double)s->height)) *
-                 (0.85 + 0.15 * sin((double)x * 0.13 + 0.09 * below));
-        light = fmax(light, layer_light[0]);
-    }
-    /* A thin line above the ellipsoid zone. */
-    if (layer == 6 && s->tops[6][x] - depth < 0.02 * (double)s->height &&
-        s->tops[6][x] - depth > 0.012 * (double)s->height)
-        light += 0.12;
+    double depth = (double)y, light = layer_at(s, x, depth);
+    double below = depth - s->tops[BOUNDARIES - 1][x];
+    double above_zone = (s->tops[6][x] - depth) / (double)s->height;
+    if (below > 0)
+        light = fmax(light * choroid_at(s, x, below), layer_light[0]);
+    if (above_zone > 0.012 && above_zone < 0.018) /* a thin line above the ellipsoid zone */
+        light += 0.07;
     for (int i = 0; i < s->lesion_count; i++) {
         const lesion *own = &s->lesions[i];
         double dx = ((double)x - own->x) / own->width, dy = (depth - own->y) / own->height;
-        double inside = 1 / (1 + exp(14 * (dx * dx + dy * dy - 1)));
-        light += (own->light - light) * inside;
+        double square = dx * dx + dy * dy;
+        if (square < 2)
+            light += (own->light - light) / (1 + exp(14 * (square - 1)));
     }
-    double below_retina = layer > 1 ? s->shadow[x] : 1;
-    return light * below_retina;
+    return depth > s->tops[1][x] ? light * s->shadow[x] : light;
 }
 
 /* Speckle is exponential in intensity; scanners average a few looks and show the logarithm. */
 static double speckle(scan *s)
 {
     double sum = 0;
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < LOOKS; i++)
         sum -= log(1 - cr_random_uniform(s->generator));
-    return sum / 4;
+    return sum / LOOKS;
 }
 
 static void paint(scan *s, cr_image *image, double *row)
@@ -230,7 +247,8 @@ static bool make_scan(scan *s, cr_image *image)
         s->tops[b] = room + (size_t)b * width;
     s->shadow = room + BOUNDARIES * width;
     s->exposure = draw(s, 0.80, 1.05);
-    s->noise = draw(s, 0.55, 0.85);
+    s->noise = draw(s, 0.85, 1.0);
+    s->phase = draw(s, 0, 6.283);
     lay_out(s);
     add_illness(s);
     add_shadows(s);

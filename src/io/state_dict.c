@@ -14,6 +14,14 @@
 static const char *const wrapper_prefixes[] = { "",     "module.",    "model.",
                                                 "net.", "_orig_mod.", "module.model." };
 
+/* Names in files of torchvision's that it changed later: of its dense layers, and of the
+ * perceptrons of its vision transformers. */
+static const struct {
+    const char *now, *then;
+} old_names[] = { { ".norm1.", ".norm.1." },       { ".norm2.", ".norm.2." },
+                  { ".conv1.", ".conv.1." },       { ".conv2.", ".conv.2." },
+                  { ".mlp.0.", ".mlp.linear_1." }, { ".mlp.3.", ".mlp.linear_2." } };
+
 /* ---- saving ---- */
 
 /* The tensors of a model as a list, to be freed with cr_free. NULL on failure. */
@@ -89,15 +97,35 @@ static cr_status add_name(char **names, int *count, const char *name)
     return CR_OK;
 }
 
+/* Under the name that older versions of torchvision gave it. */
+static int find_by_old_name(const struct match *match, const char *prefix, const char *name)
+{
+    for (int i = 0; i < CR_COUNT_OF(old_names); i++) {
+        const char *at = strstr(name, old_names[i].now);
+        if (!at)
+            continue;
+        char *old = cr_string_format("%s%.*s%s%s", prefix, (int)(at - name), name,
+                                     old_names[i].then, at + strlen(old_names[i].now));
+        int index = old ? cr_weights_find(match->file, old) : -1;
+        cr_free(old);
+        if (index >= 0)
+            return index;
+    }
+    return -1;
+}
+
 /* Where the file has a tensor of the model: with the prefix, or as it is. */
 static int find_in_file(const struct match *match, const char *prefix, const char *name)
 {
-    if (!*prefix)
-        return cr_weights_find(match->file, name);
-    char *whole = cr_string_format("%s%s", prefix, name);
-    int index = whole ? cr_weights_find(match->file, whole) : -1;
-    cr_free(whole);
-    return index >= 0 ? index : cr_weights_find(match->file, name);
+    int index = -1;
+    if (*prefix) {
+        char *whole = cr_string_format("%s%s", prefix, name);
+        index = whole ? cr_weights_find(match->file, whole) : -1;
+        cr_free(whole);
+    }
+    if (index < 0)
+        index = cr_weights_find(match->file, name);
+    return index >= 0 ? index : find_by_old_name(match, prefix, name);
 }
 
 /* The prefix that was asked for, or the first of those under which most names are found. */

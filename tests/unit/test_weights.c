@@ -144,6 +144,25 @@ static void wrappers_are_seen_through(void **state)
     }
 }
 
+/* The names that old checkpoints of DenseNet and of vision transformers have. */
+static void old_names_are_understood(void **state)
+{
+    (void)state;
+    cr_model *model = cr_model_new(.seed = 1);
+    cr_scope root = cr_root(model);
+    cr_parameter(cr_at(root, "denselayer1.norm1"), "weight", CR_SHAPE(2), constant(1));
+    cr_parameter(cr_at(root, "layer.mlp.3"), "bias", CR_SHAPE(2), constant(1));
+    const cr_safetensors_item items[] = {
+        { "module.denselayer1.norm.1.weight", cr_full(7, CR_SHAPE(2)) },
+        { "module.layer.mlp.linear_2.bias", cr_full(8, CR_SHAPE(2)) },
+    };
+    assert_int_equal(cr_torch_save(in_folder("old.pth"), items, 2), CR_OK);
+    assert_int_equal(cr_model_load(model, in_folder("old.pth"), NULL, NULL), CR_OK);
+    assert_true(value_of(model, "denselayer1.norm1.weight") == 7);
+    assert_true(value_of(model, "layer.mlp.3.bias") == 8);
+    cr_model_free(model);
+}
+
 static const char *save_shards(void)
 {
     static const char index[] = "{\"metadata\": {}, \"weight_map\": {\"a\": \"one.pth\", "
@@ -213,6 +232,7 @@ int main(void)
         cmocka_unit_test_teardown(a_checkpoint_comes_back, clear_state),
         cmocka_unit_test_teardown(parts_of_a_model_are_left_out, clear_state),
         cmocka_unit_test_teardown(wrappers_are_seen_through, clear_state),
+        cmocka_unit_test_teardown(old_names_are_understood, clear_state),
         cmocka_unit_test_teardown(several_files_are_one, clear_state),
         cmocka_unit_test_teardown(memory_may_run_out, clear_state),
     };

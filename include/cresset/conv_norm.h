@@ -27,19 +27,21 @@ typedef enum cr_fused_activation {
     CR_FUSED_COUNT
 } cr_fused_activation;
 
-/* activation(batch norm(conv(x)) + residual), with the parameters of a convolution without bias
- * under the first name and those of batch norm under the second: torchvision's
+/* activation(batch norm(conv(x)) + residual), with the parameters of a convolution (without bias
+ * unless .bias) under the first name and those of batch norm under the second: torchvision's
  * Conv2dNormActivation. x (N, C, H, W). */
 typedef struct cr_conv_norm_activation_args {
     cr_tensor *x;
     int64_t out;
     int64_t kernel;
-    int64_t stride;   /* 0: 1 */
-    int64_t dilation; /* 0: 1 */
-    int64_t groups;   /* 0: 1 */
-    bool no_padding;  /* else (kernel - 1) / 2 * dilation, torchvision's default */
-    double eps;       /* of batch norm; 0: 1e-5 */
-    double momentum;  /* 0: 0.1 */
+    int64_t stride;       /* 0: 1 */
+    int64_t dilation;     /* 0: 1 */
+    int64_t groups;       /* 0: 1 */
+    cr_shape kernel_size; /* by dimension, instead of .kernel; empty: all alike */
+    bool bias;            /* the convolution has one */
+    bool no_padding;      /* else (kernel - 1) / 2 * dilation, torchvision's default */
+    double eps;           /* of batch norm; 0: 1e-5 */
+    double momentum;      /* 0: 0.1 */
     cr_fused_activation activation;
     cr_tensor *residual; /* may be NULL */
 } cr_conv_norm_activation_args;

@@ -13,6 +13,14 @@
 extern "C" {
 #endif
 
+/* Logits of the auxiliary heads of an architecture, which a loss of training may add, times the
+ * weight that the reference gives them: loss + weight * (loss of logits[0] + …). */
+typedef struct cr_auxiliary {
+    cr_tensor *logits[2]; /* owned by the frame */
+    int count;            /* 0 in eval mode, and where there are none */
+    double weight;
+} cr_auxiliary;
+
 /* The settings that architectures have in common; zero means the architecture's default. */
 typedef struct cr_model_settings {
     int64_t classes; /* 0: 1000 for ImageNet's architectures, 10 for the small ones */
@@ -23,6 +31,9 @@ typedef struct cr_model_settings {
     int64_t width;           /* convnet: channels of the first stage (32); mlp: hidden units (128);
                                 bert_base: features (768); bilstm: units (256) */
     bool zero_init_residual; /* resnet: the last norm of each block begins at zero */
+    bool transform_input;    /* googlenet, inception_v3: from ImageNet's normalisation to a mean and
+                                deviation of 0.5, which torchvision's weights for them expect */
+    cr_auxiliary *auxiliary; /* googlenet, inception_v3: filled in by a run in training mode */
 } cr_model_settings;
 
 /* The end of a classifier, which each of them has: dropout and a linear layer `name` to
@@ -51,20 +62,132 @@ cr_tensor *cr_small_cnn(cr_scope at, cr_tensor *x, cr_model_settings settings);
  * each ended by max pooling, then dropout and a linear layer. Names: stage1.conv1 …, fc. */
 cr_tensor *cr_convnet(cr_scope at, cr_tensor *x, cr_model_settings settings);
 
-/* He et al., "Deep residual learning for image recognition", 2015; torchvision's names. */
+/* Krizhevsky, "One weird trick for parallelizing convolutional neural networks", 2014;
+ * torchvision's names, as everywhere below. Dropout of 0.5 before each of two linear layers. */
+cr_tensor *cr_alexnet(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Simonyan, Zisserman, "Very deep convolutional networks for large-scale image recognition", 2014,
+ * without and with batch norm. Dropout of 0.5. */
+cr_tensor *cr_vgg11(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vgg13(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vgg16(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vgg19(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vgg11_bn(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vgg13_bn(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vgg16_bn(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vgg19_bn(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Szegedy et al., "Going deeper with convolutions", 2014, with batch norm; auxiliary heads of
+ * weight 0.3, dropout of 0.2 and 0.7. */
+cr_tensor *cr_googlenet(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Szegedy et al., "Rethinking the inception architecture for computer vision", 2015, for 299×299
+ * (75×75 at least); an auxiliary head of weight 0.4, dropout of 0.5. */
+cr_tensor *cr_inception_v3(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* He et al., "Deep residual learning for image recognition", 2015; Xie et al., "Aggregated residual
+ * transformations for deep neural networks", 2016 (resnext); Zagoruyko, Komodakis, "Wide residual
+ * networks", 2016. */
 cr_tensor *cr_resnet18(cr_scope at, cr_tensor *x, cr_model_settings settings);
 cr_tensor *cr_resnet34(cr_scope at, cr_tensor *x, cr_model_settings settings);
 cr_tensor *cr_resnet50(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_resnet101(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_resnet152(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_resnext50_32x4d(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_resnext101_32x8d(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_resnext101_64x4d(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_wide_resnet50_2(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_wide_resnet101_2(cr_scope at, cr_tensor *x, cr_model_settings settings);
 
-/* Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks", 2018; torchvision's
- * names. Dropout of 0.2 before the last layer. */
+/* Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters", 2016. Dropout of
+ * 0.5. */
+cr_tensor *cr_squeezenet1_0(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_squeezenet1_1(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Sandler et al., "MobileNetV2: inverted residuals and linear bottlenecks", 2018. Dropout of 0.2
+ * before the last layer. */
 cr_tensor *cr_mobilenet_v2(cr_scope at, cr_tensor *x, cr_model_settings settings);
 
-/* Liu et al., "Swin Transformer: hierarchical vision transformer using shifted windows", 2021;
- * torchvision's names and stochastic depth (0.2, 0.3 and 0.5 at the last block). */
+/* Howard et al., "Searching for MobileNetV3", 2019. Dropout of 0.2 before the last layer. */
+cr_tensor *cr_mobilenet_v3_small(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_mobilenet_v3_large(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Ma et al., "ShuffleNet V2: practical guidelines for efficient CNN architecture design", 2018. */
+cr_tensor *cr_shufflenet_v2_x0_5(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_shufflenet_v2_x1_0(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_shufflenet_v2_x1_5(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_shufflenet_v2_x2_0(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Tan et al., "MnasNet: platform-aware neural architecture search for mobile", 2018. Dropout of
+ * 0.2. */
+cr_tensor *cr_mnasnet0_5(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_mnasnet0_75(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_mnasnet1_0(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_mnasnet1_3(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Huang et al., "Densely connected convolutional networks", 2016. */
+cr_tensor *cr_densenet121(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_densenet161(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_densenet169(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_densenet201(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Tan, Le, "EfficientNet: rethinking model scaling for convolutional neural networks", 2019, and
+ * "EfficientNetV2: smaller models and faster training", 2021. Dropout of 0.2 to 0.5, stochastic
+ * depth of 0.2 at the last block. */
+cr_tensor *cr_efficientnet_b0(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_efficientnet_b1(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_efficientnet_b2(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_efficientnet_b3(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_efficientnet_b4(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_efficientnet_b5(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_efficientnet_b6(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_efficientnet_b7(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_efficientnet_v2_s(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_efficientnet_v2_m(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_efficientnet_v2_l(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Radosavovic et al., "Designing network design spaces", 2020: X, and Y with squeeze and
+ * excitation; the numbers are multiply-adds. */
+cr_tensor *cr_regnet_y_400mf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_y_800mf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_y_1_6gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_y_3_2gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_y_8gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_y_16gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_y_32gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_y_128gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_x_400mf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_x_800mf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_x_1_6gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_x_3_2gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_x_8gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_x_16gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_regnet_x_32gf(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Liu et al., "A ConvNet for the 2020s", 2022. Stochastic depth of 0.1, 0.4, 0.5 and 0.5 at the
+ * last block. */
+cr_tensor *cr_convnext_tiny(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_convnext_small(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_convnext_base(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_convnext_large(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Dosovitskiy et al., "An image is worth 16x16 words: transformers for image recognition at scale",
+ * 2020. The table of positions is as large as the first image asks for. */
+cr_tensor *cr_vit_b_16(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vit_b_32(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vit_l_16(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vit_l_32(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_vit_h_14(cr_scope at, cr_tensor *x, cr_model_settings settings);
+
+/* Liu et al., "Swin Transformer: hierarchical vision transformer using shifted windows", 2021, and
+ * "Swin Transformer V2: scaling up capacity and resolution", 2021. Stochastic depth of 0.2, 0.3 and
+ * 0.5 at the last block. */
 cr_tensor *cr_swin_t(cr_scope at, cr_tensor *x, cr_model_settings settings);
 cr_tensor *cr_swin_s(cr_scope at, cr_tensor *x, cr_model_settings settings);
 cr_tensor *cr_swin_b(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_swin_v2_t(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_swin_v2_s(cr_scope at, cr_tensor *x, cr_model_settings settings);
+cr_tensor *cr_swin_v2_b(cr_scope at, cr_tensor *x, cr_model_settings settings);
 
 /* ---- text ---- */
 

@@ -102,6 +102,10 @@ cr_tensor *cr_buffer(cr_scope at, const char *name, cr_shape shape, cr_dtype dty
  * parameters whose full name matches the pattern ("*.bn2.weight"). Later rules win. */
 cr_status cr_model_init_rule(cr_model *model, const char *pattern, cr_init init);
 
+/* The same for those of them that have `ndim` dimensions: 4 are the weights of convolutions over
+ * images, 2 those of linear layers, 1 biases and the weights of norms. */
+cr_status cr_model_init_weights(cr_model *model, const char *pattern, int ndim, cr_init init);
+
 typedef struct cr_named_tensor {
     const char *name; /* full, dotted; borrowed from the model */
     cr_tensor *tensor;

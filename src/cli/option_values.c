@@ -7,6 +7,8 @@
 #include "cli.h"
 
 #define CHOICES_LIMIT 256 /* words that are compared with a misspelt one */
+#define CHOICES_TOLD  24  /* of more words than these only the first few are told */
+#define CHOICES_FIRST 5
 
 static bool set_integer(const cli_option *option, void *field, const char *label, long long value)
 {
@@ -41,10 +43,16 @@ static bool set_real(const cli_option *option, void *field, const char *label, d
 void append_alternatives(cr_text *out, choice_list words)
 {
     const char *word;
-    for (int i = 0; (word = words(i)); i++) {
+    int count = 0;
+    while (words(count))
+        count++;
+    int told = count > CHOICES_TOLD ? CHOICES_FIRST : count;
+    for (int i = 0; i < told && (word = words(i)); i++) {
         const char *between = words(i + 1) ? ", " : " or ";
         cr_text_printf(out, "%s%s", i == 0 ? "" : between, word);
     }
+    if (told < count)
+        cr_text_printf(out, " or one of %d more", count - told);
 }
 
 static void refuse_choice(const cli_option *option, const char *label, const char *value)

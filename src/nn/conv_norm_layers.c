@@ -8,6 +8,9 @@ static cr_conv_args conv_args_of(const cr_conv_norm_activation_args *args)
 {
     int64_t dilation = args->dilation ? args->dilation : 1;
     int64_t same = (args->kernel - 1) / 2 * dilation;
+    cr_shape each = { .ndim = args->kernel_size.ndim };
+    for (int d = 0; d < each.ndim && !args->no_padding; d++)
+        each.dim[d] = (args->kernel_size.dim[d] - 1) / 2 * dilation;
     return (cr_conv_args){ .x = args->x,
                            .out = args->out,
                            .kernel = args->kernel,
@@ -15,7 +18,9 @@ static cr_conv_args conv_args_of(const cr_conv_norm_activation_args *args)
                            .padding = args->no_padding ? 0 : same,
                            .dilation = dilation,
                            .groups = args->groups,
-                           .no_bias = true };
+                           .no_bias = !args->bias,
+                           .kernel_size = args->kernel_size,
+                           .padding_size = each };
 }
 
 /* Summaries, shapes and whoever wants gradients see the layers. */

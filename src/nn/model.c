@@ -30,6 +30,7 @@ struct cr_scope_node {
 struct init_rule {
     struct init_rule *next;
     cr_init init;
+    int ndim; /* 0: any */
     char pattern[];
 };
 
@@ -251,7 +252,8 @@ static cr_status entry_initialize(cr_model *model, const struct entry *entry, cr
     if (model->is_uninitialized)
         return CR_OK;
     for (struct init_rule *rule = model->rules; rule; rule = rule->next) {
-        if (cr_pattern_match(rule->pattern, entry->name)) {
+        if ((rule->ndim == 0 || rule->ndim == cr_ndim(entry->tensor)) &&
+            cr_pattern_match(rule->pattern, entry->name)) {
             init = rule->init;
             break;
         }
@@ -316,7 +318,7 @@ cr_tensor *cr_buffer(cr_scope at, const char *name, cr_shape shape, cr_dtype dty
     return entry ? entry->tensor : NULL;
 }
 
-cr_status cr_model_init_rule(cr_model *model, const char *pattern, cr_init init)
+cr_status cr_model_init_weights(cr_model *model, const char *pattern, int ndim, cr_init init)
 {
     size_t length = strlen(pattern);
     struct init_rule *rule = cr_alloc(sizeof *rule + length + 1);
@@ -324,9 +326,15 @@ cr_status cr_model_init_rule(cr_model *model, const char *pattern, cr_init init)
         return CR_ERROR_MEMORY;
     memcpy(rule->pattern, pattern, length + 1);
     rule->init = init;
+    rule->ndim = ndim;
     rule->next = model->rules;
     model->rules = rule;
     return CR_OK;
+}
+
+cr_status cr_model_init_rule(cr_model *model, const char *pattern, cr_init init)
+{
+    return cr_model_init_weights(model, pattern, 0, init);
 }
 
 /* ---- looking through them ---- */

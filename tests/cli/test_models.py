@@ -7,6 +7,30 @@ import unittest
 from command import CLASSES, SIDE, CommandTest, FolderTest
 
 
+# What torchvision says of its models (of GoogLeNet with its auxiliary heads).
+PARAMETERS = """
+alexnet=61100840 vgg11=132863336 vgg11_bn=132868840 vgg13=133047848 vgg13_bn=133053736
+vgg16=138357544 vgg16_bn=138365992 vgg19=143667240 vgg19_bn=143678248 googlenet=13004888
+inception_v3=27161264 resnet18=11689512 resnet34=21797672 resnet50=25557032 resnet101=44549160
+resnet152=60192808 resnext50_32x4d=25028904 resnext101_32x8d=88791336
+resnext101_64x4d=83455272 wide_resnet50_2=68883240 wide_resnet101_2=126886696
+squeezenet1_0=1248424 squeezenet1_1=1235496 mobilenet_v2=3504872 mobilenet_v3_large=5483032
+mobilenet_v3_small=2542856 shufflenet_v2_x0_5=1366792 shufflenet_v2_x1_0=2278604
+shufflenet_v2_x1_5=3503624 shufflenet_v2_x2_0=7393996 mnasnet0_5=2218512 mnasnet0_75=3170208
+mnasnet1_0=4383312 mnasnet1_3=6282256 densenet121=7978856 densenet161=28681000
+densenet169=14149480 densenet201=20013928 efficientnet_b0=5288548 efficientnet_b1=7794184
+efficientnet_b2=9109994 efficientnet_b3=12233232 efficientnet_b4=19341616
+efficientnet_b5=30389784 efficientnet_b6=43040704 efficientnet_b7=66347960
+efficientnet_v2_s=21458488 efficientnet_v2_m=54139356 efficientnet_v2_l=118515272
+regnet_y_400mf=4344144 regnet_y_800mf=6432512 regnet_y_1_6gf=11202430 regnet_y_3_2gf=19436338
+regnet_y_8gf=39381472 regnet_y_16gf=83590140 regnet_y_32gf=145046770 regnet_y_128gf=644812894
+regnet_x_400mf=5495976 regnet_x_800mf=7259656 regnet_x_1_6gf=9190136 regnet_x_3_2gf=15296552
+regnet_x_8gf=39572648 regnet_x_16gf=54278536 regnet_x_32gf=107811560 convnext_tiny=28589128
+convnext_small=50223688 convnext_base=88591464 convnext_large=197767336 vit_b_16=86567656
+vit_b_32=88224232 vit_l_16=304326632 vit_l_32=306535400 vit_h_14=632045800 swin_t=28288354
+swin_s=49606258 swin_b=87768224 swin_v2_t=28351570 swin_v2_s=49737442 swin_v2_b=87930848"""
+
+
 class ModelsTest(CommandTest):
     def test_list(self):
         names = [model["name"] for model in self.assert_json("models", "--json")]
@@ -15,6 +39,23 @@ class ModelsTest(CommandTest):
                      "mobilenet_v2", "swin_t", "swin_s", "swin_b", "bert_base", "bilstm"):
             self.assertIn(name, names)
             self.assertRegex(text, rf"(?m)^{name} ")
+
+    def test_sizes_are_torchvisions(self):
+        models = {model["name"]: model for model in self.assert_json("models", "--json")}
+        for name, parameters in map(lambda pair: pair.split("="), PARAMETERS.split()):
+            self.assertEqual(models[name]["parameters"], int(parameters), name)
+        for name, side, multiply_adds in (
+                ("alexnet", 224, 0.714e9), ("vgg16", 224, 15.47e9), ("googlenet", 224, 1.498e9),
+                ("inception_v3", 299, 5.713e9), ("densenet121", 224, 2.834e9),
+                ("resnext50_32x4d", 224, 4.230e9), ("wide_resnet50_2", 224, 11.398e9),
+                ("squeezenet1_1", 224, 0.349e9), ("shufflenet_v2_x1_0", 224, 0.145e9),
+                ("mnasnet1_0", 224, 0.314e9), ("mobilenet_v3_large", 224, 0.217e9),
+                ("efficientnet_b0", 224, 0.386e9), ("efficientnet_v2_s", 384, 8.366e9),
+                ("regnet_y_400mf", 224, 0.402e9), ("convnext_tiny", 224, 4.456e9),
+                ("vit_b_16", 224, 17.564e9), ("swin_v2_t", 256, 5.94e9)):
+            self.assertEqual(models[name]["input"], [3, side, side], name)
+            self.assertAlmostEqual(models[name]["multiply_adds"] / multiply_adds, 1, delta=0.05,
+                                   msg=name)
 
     def test_resnet18_is_torchvisions(self):
         answer = self.assert_json("models", "resnet18", "--json")

@@ -18,14 +18,29 @@ cr_tensor *oracle_parameter(cr_model *model, const char *name, int ndim, const i
                         (cr_init){ CR_INIT_ZEROS, 0, 0 });
 }
 
-/* Nothing in it is random. */
+static cr_auxiliary auxiliary; /* what the last run in training gave */
+
+/* The logits of auxiliary head i of the last run, NULL behind the last. */
+cr_tensor *oracle_auxiliary(int i)
+{
+    return i < auxiliary.count ? auxiliary.logits[i] : NULL;
+}
+
+double oracle_auxiliary_weight(void)
+{
+    return auxiliary.weight;
+}
+
+/* Nothing in it is random. The auxiliary heads run if the fourth
+ * number says so. */
 static cr_bound_architecture architecture(const char *name, const int64_t *numbers)
 {
     return (cr_bound_architecture){ cr_architecture_find(name),
                                     { .classes = numbers[0],
                                       .small_stem = numbers[1] != 0,
                                       .width = numbers[2],
-                                      .no_dropout = true } };
+                                      .no_dropout = true,
+                                      .auxiliary = numbers[3] ? &auxiliary : NULL } };
 }
 
 int oracle_architecture_build(cr_model *model, const char *name, const int64_t *numbers, int ndim,
@@ -42,6 +57,7 @@ cr_tensor *oracle_architecture_run(cr_model *model, const char *name, const int6
                                    cr_tensor *x)
 {
     cr_bound_architecture bound = architecture(name, numbers);
+    auxiliary = (cr_auxiliary){ 0 };
     return bound.architecture ? cr_run_architecture(cr_root(model), x, &bound) : NULL;
 }
 

@@ -14,6 +14,7 @@ for _name, (_result, *_arguments) in {
         "oracle_parameter": (_P, _P, _S, _I, _P),
         "oracle_architecture_build": (_I, _P, _S, _P, _I, _P),
         "oracle_architecture_run": (_P, _P, _S, _P, _P),
+        "oracle_auxiliary": (_P, _I), "oracle_auxiliary_weight": (_D,),
         "oracle_zoo_name": (_S, _P, _I), "oracle_zoo_tensor": (_P, _P, _I, _P),
         "cr_model_tensor_count": (_I, _P), "cr_model_zero_grad": (None, _P),
         "cr_model_train": (None, _P, _B),
@@ -80,9 +81,10 @@ class Model:
 class Net(Model):
     """An architecture of the zoo, without dropout; a width of 0 is its own."""
 
-    def __init__(self, name, classes, shape, small_stem=False, seed=0, width=0):
+    def __init__(self, name, classes, shape, small_stem=False, seed=0, width=0, auxiliary=False):
         super().__init__(seed)
-        self.name, self.numbers = name.encode(), (ctypes.c_int64 * 3)(classes, small_stem, width)
+        self.name = name.encode()
+        self.numbers = (ctypes.c_int64 * 4)(classes, small_stem, width, auxiliary)
         sizes = (ctypes.c_int64 * len(shape))(*shape)
         cr.check(failed=lib.oracle_architecture_build(self.at, self.name, self.numbers, len(shape),
                                                       sizes))
@@ -90,6 +92,14 @@ class Net(Model):
     def __call__(self, x):
         return cr.Tensor(cr.check(lib.oracle_architecture_run(self.at, self.name, self.numbers,
                                                               x.at)))
+
+
+def auxiliary():
+    """(the logits of auxiliary heads of the last run of a net, the weight of their losses)"""
+    heads = []
+    while at := lib.oracle_auxiliary(len(heads)):
+        heads.append(cr.Tensor(at))
+    return heads, lib.oracle_auxiliary_weight()
 
 
 class Optimizer:

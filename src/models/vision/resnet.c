@@ -1,12 +1,23 @@
-/* Residual nets: He et al., "Deep residual learning for image recognition", 2015, as torchvision
- * builds them (the stride of a bottleneck is in its 3×3 convolution). */
+/* Residual nets: He et al., "Deep residual learning for image recognition", 2015; Xie et al.,
+ * "Aggregated residual transformations for deep neural networks", 2016; Zagoruyko, Komodakis, "Wide
+ * residual networks", 2016, as torchvision builds them (the stride of a bottleneck is in its 3×3
+ * convolution). */
 #include "cresset/conv_norm.h"
-#include "cresset/models.h"
 #include "cresset/ops.h"
+#include "models/parts.h"
 
-/* A block of either kind is (N, C, H, W) → (N, expansion · width, H/stride, W/stride). */
+enum { STAGES = 4, STEM = 64, EXPANSION = 4 };
+
+struct plan {
+    bool is_deep; /* of bottlenecks */
+    int counts[STAGES];
+    int64_t groups, width; /* of the 3×3 convolutions of bottlenecks: groups, channels in each where
+                              a plain net has 64 */
+};
+
+/* A block of either kind is (N, C, H, W) → (N, out, H/stride, W/stride). */
 struct block_settings {
-    int64_t width, stride;
+    int64_t out, inner, stride, groups;
 };
 
 static cr_tensor *shortcut(cr_scope at, cr_tensor *x, int64_t out, int64_t stride)
@@ -20,94 +31,85 @@ static cr_tensor *shortcut(cr_scope at, cr_tensor *x, int64_t out, int64_t strid
 static cr_tensor *basic_block(cr_scope at, cr_tensor *const *inputs, const void *settings)
 {
     const struct block_settings *block = settings;
-    int64_t width = block->width, stride = block->stride;
+    int64_t out = block->out, stride = block->stride;
     cr_tensor *x = inputs[0];
-    cr_tensor *y = cr_conv2d_norm_activation(at, "conv1", "bn1", x, .out = width, .kernel = 3,
+    cr_tensor *y = cr_conv2d_norm_activation(at, "conv1", "bn1", x, .out = out, .kernel = 3,
                                              .stride = stride, .activation = CR_FUSED_RELU);
-    return cr_conv2d_norm_activation(at, "conv2", "bn2", y, .out = width, .kernel = 3,
-                                     .residual = shortcut(at, x, width, stride),
+    return cr_conv2d_norm_activation(at, "conv2", "bn2", y, .out = out, .kernel = 3,
+                                     .residual = shortcut(at, x, out, stride),
                                      .activation = CR_FUSED_RELU);
 }
 
 static cr_tensor *bottleneck(cr_scope at, cr_tensor *const *inputs, const void *settings)
 {
     const struct block_settings *block = settings;
-    int64_t width = block->width, stride = block->stride;
+    int64_t inner = block->inner, stride = block->stride;
     cr_tensor *x = inputs[0];
-    cr_tensor *y = cr_conv2d_norm_activation(at, "conv1", "bn1", x, .out = width, .kernel = 1,
+    cr_tensor *y = cr_conv2d_norm_activation(at, "conv1", "bn1", x, .out = inner, .kernel = 1,
                                              .activation = CR_FUSED_RELU);
-    y = cr_conv2d_norm_activation(at, "conv2", "bn2", y, .out = width, .kernel = 3,
-                                  .stride = stride, .activation = CR_FUSED_RELU);
-    return cr_conv2d_norm_activation(at, "conv3", "bn3", y, .out = 4 * width, .kernel = 1,
-                                     .residual = shortcut(at, x, 4 * width, stride),
+    y = cr_conv2d_norm_activation(at, "conv2", "bn2", y, .out = inner, .kernel = 3,
+                                  .stride = stride, .groups = block->groups,
+                                  .activation = CR_FUSED_RELU);
+    return cr_conv2d_norm_activation(at, "conv3", "bn3", y, .out = block->out, .kernel = 1,
+                                     .residual = shortcut(at, x, block->out, stride),
                                      .activation = CR_FUSED_RELU);
 }
 
-/* x and the result are held by the caller, who gives x up: only what backward needs outlives the
- * block that reads it. */
-static cr_tensor *stage(cr_scope at, cr_tensor *x, cr_block_function block, int64_t width,
-                        int count, int64_t stride)
+static cr_tensor *stem(cr_scope at, cr_tensor *const *inputs, const void *settings)
 {
-    for (int i = 0; i < count; i++) {
-        struct block_settings settings = { width, i == 0 ? stride : 1 };
-        cr_frame frame = cr_frame_begin();
-        cr_tensor *y = cr_retain(cr_block(cr_at_format(at, "%d", i), block, &settings, x));
-        cr_frame_end(frame);
-        cr_release(x);
-        x = y;
-    }
-    return x;
-}
-
-static cr_tensor *stem(cr_scope at, cr_tensor *x, bool is_small)
-{
-    cr_frame frame = cr_frame_begin();
-    x = cr_conv2d_norm_activation(at, "conv1", "bn1", x, .out = 64, .kernel = is_small ? 3 : 7,
-                                  .stride = is_small ? 1 : 2, .activation = CR_FUSED_RELU);
-    if (!is_small)
-        x = cr_max_pool2d(x, .kernel = 3, .stride = 2, .padding = 1);
-    cr_retain(x);
-    cr_frame_end(frame);
-    return x;
+    bool is_small = *(const bool *)settings;
+    cr_tensor *x = cr_conv2d_norm_activation(at, "conv1", "bn1", inputs[0], .out = STEM,
+                                             .kernel = is_small ? 3 : 7, .stride = is_small ? 1 : 2,
+                                             .activation = CR_FUSED_RELU);
+    return is_small ? x : cr_max_pool2d(x, .kernel = 3, .stride = 2, .padding = 1);
 }
 
 /* torchvision's initialisation where it is not the layers' own. */
 static void init_rules(cr_scope at, const char *last_norm)
 {
-    cr_model_init_rule(at.model, "*conv?.weight", (cr_init){ CR_INIT_KAIMING_NORMAL, 0, 1 });
-    cr_model_init_rule(at.model, "*downsample.0.weight", (cr_init){ CR_INIT_KAIMING_NORMAL, 0, 1 });
+    cr_model_init_weights(at.model, "*.weight", 4, (cr_init){ CR_INIT_KAIMING_NORMAL, 0, 1 });
     if (last_norm)
         cr_model_init_rule(at.model, last_norm, (cr_init){ CR_INIT_ZEROS, 0, 0 });
 }
 
 static cr_tensor *resnet(cr_scope at, cr_tensor *x, cr_model_settings settings,
-                         cr_block_function block, const int counts[4])
+                         const struct plan *plan)
 {
-    static const char *const names[4] = { "layer1", "layer2", "layer3", "layer4" };
-    if (!cr_model_tensor_count(at.model))
+    static const char *const names[STAGES] = { "layer1", "layer2", "layer3", "layer4" };
+    if (part_is_new(at))
         init_rules(at, !settings.zero_init_residual ? NULL
-                       : block == bottleneck        ? "*bn3.weight"
+                       : plan->is_deep              ? "*bn3.weight"
                                                     : "*bn2.weight");
-    x = stem(at, x, settings.small_stem);
-    for (int i = 0; i < 4; i++)
-        x = stage(cr_at(at, names[i]), x, block, (int64_t)64 << i, counts[i], i == 0 ? 1 : 2);
-    cr_tensor *last = x;
-    x = cr_flatten(cr_adaptive_avg_pool2d(x, CR_SHAPE(1, 1)), 1, -1);
-    cr_release(last);
-    return cr_classifier_head(at, "fc", x, settings, (cr_classifier_head_args){ 1000, 0 });
+    x = part_next(at, stem, &settings.small_stem, cr_retain(x));
+    for (int s = 0; s < STAGES; s++) {
+        int64_t width = (int64_t)STEM << s;
+        struct block_settings own = { plan->is_deep ? EXPANSION * width : width,
+                                      width * plan->width / STEM * plan->groups, s == 0 ? 1 : 2,
+                                      plan->groups };
+        for (int i = 0; i < plan->counts[s]; i++) {
+            x = part_next(cr_at_format(cr_at(at, names[s]), "%d", i),
+                          plan->is_deep ? bottleneck : basic_block, &own, x);
+            own.stride = 1;
+        }
+    }
+    return cr_classifier_head(at, "fc", part_pool(x), settings,
+                              (cr_classifier_head_args){ 1000, 0 });
 }
 
-cr_tensor *cr_resnet18(cr_scope at, cr_tensor *x, cr_model_settings settings)
-{
-    return resnet(at, x, settings, basic_block, (const int[]){ 2, 2, 2, 2 });
-}
+#define RESNET(name, ...)                                                                          \
+    cr_tensor *cr_##name(cr_scope at, cr_tensor *x, cr_model_settings settings)                    \
+    {                                                                                              \
+        static const struct plan plan = __VA_ARGS__;                                               \
+        return resnet(at, x, settings, &plan);                                                     \
+    }
 
-cr_tensor *cr_resnet34(cr_scope at, cr_tensor *x, cr_model_settings settings)
-{
-    return resnet(at, x, settings, basic_block, (const int[]){ 3, 4, 6, 3 });
-}
-
-cr_tensor *cr_resnet50(cr_scope at, cr_tensor *x, cr_model_settings settings)
-{
-    return resnet(at, x, settings, bottleneck, (const int[]){ 3, 4, 6, 3 });
-}
+RESNET(resnet18, { false, { 2, 2, 2, 2 }, 1, 64 })
+RESNET(resnet34, { false, { 3, 4, 6, 3 }, 1, 64 })
+RESNET(resnet50, { true, { 3, 4, 6, 3 }, 1, 64 })
+RESNET(resnet101, { true, { 3, 4, 23, 3 }, 1, 64 })
+RESNET(resnet152, { true, { 3, 8, 36, 3 }, 1, 64 })
+RESNET(resnext50_32x4d, { true, { 3, 4, 6, 3 }, 32, 4 })
+RESNET(resnext101_32x8d, { true, { 3, 4, 23, 3 }, 32, 8 })
+RESNET(resnext101_64x4d, { true, { 3, 4, 23, 3 }, 64, 4 })
+RESNET(wide_resnet50_2, { true, { 3, 4, 6, 3 }, 1, 128 })
+RESNET(wide_resnet101_2, { true, { 3, 4, 23, 3 }, 1, 128 })

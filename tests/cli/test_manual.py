@@ -87,8 +87,8 @@ class ManualTest(FolderTest):
         self.assertEqual(self.complete("cresset", "comp"), ["completion"])
         self.assertEqual(self.complete("cresset", "info", "--js"), ["--json"])
         self.assertEqual(self.complete("cresset", "completion", "z"), ["zsh"])
-        self.assertEqual(self.complete("cresset", "models", "resnet1"), ["resnet18"])
-        self.assertEqual(self.complete("cresset", "train", "-m", "resnet1"), ["resnet18"])
+        self.assertEqual(self.complete("cresset", "models", "resnet3"), ["resnet34"])
+        self.assertEqual(self.complete("cresset", "train", "-m", "resnet3"), ["resnet34"])
         self.assertEqual(self.complete("cresset", "train", "--schedule", "=", "one"),
                          ["one-cycle"])
         self.assertEqual(self.complete("cresset", "train", "--epochs", ""), [])

@@ -69,20 +69,34 @@ static void narrow(cr_image *image, int channels)
     image->channels = channels;
 }
 
+/* To more channels, from the last pixel on: in place, what is written never overtakes what is
+ * read. */
+static void spread(const uint8_t *pixels, int from_channels, uint8_t *to, int channels,
+                   size_t count)
+{
+    for (size_t i = count; i-- > 0;) {
+        const uint8_t *from = pixels + i * (size_t)from_channels;
+        uint8_t rgb[3] = { from[0], from[from_channels == 1 ? 0 : 1],
+                           from[from_channels == 1 ? 0 : 2] };
+        memcpy(to + i * (size_t)channels, rgb, 3);
+        if (channels == 4)
+            to[i * 4 + 3] = 255;
+    }
+}
+
+/* In its own room if there is enough: then a picture that is used again asks for no memory. */
 static cr_status widen(cr_image *image, int channels)
 {
+    size_t count = pixel_count(image);
+    if (count * (size_t)channels <= image->room) {
+        spread(image->pixels, image->channels, image->pixels, channels, count);
+        image->channels = channels;
+        return CR_OK;
+    }
     cr_image wide = { 0 };
     if (cr_image_resize_room(&wide, image->height, image->width, channels) != CR_OK)
         return cr_error_status();
-    size_t count = pixel_count(image);
-    const uint8_t *from = image->pixels;
-    uint8_t *to = wide.pixels;
-    for (size_t i = 0; i < count; i++, from += image->channels, to += channels) {
-        for (int c = 0; c < 3; c++)
-            to[c] = from[image->channels == 1 ? 0 : c];
-        if (channels == 4)
-            to[3] = 255;
-    }
+    spread(image->pixels, image->channels, wide.pixels, channels, count);
     cr_image_free(image);
     *image = wide;
     return CR_OK;

@@ -233,7 +233,7 @@ cr_status cr_image_decode(const void *bytes, size_t size, const char *name, int 
     if (cr_failed() || check_channels(channels) != CR_OK)
         return cr_error_status();
     struct image_source source = { bytes, size, name ? name : "the picture" };
-    struct image_result result = { .image = image, .orientation = 1 };
+    struct image_result result = { .image = image, .wanted = channels, .orientation = 1 };
     const struct image_kind *kind = find_kind(&source);
     if (!kind || kind->decode(&source, &result) != CR_OK ||
         turn(image, result.orientation) != CR_OK)

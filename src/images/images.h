@@ -25,6 +25,7 @@ struct image_source {
 /* What a decoder finds. If `image` is NULL only the header is read. */
 struct image_result {
     cr_image *image;
+    int wanted; /* channels, 0 for the picture's own; a decoder may give them at once, or its own */
     int64_t width;
     int64_t height;
     int channels;

@@ -133,13 +133,14 @@ static cr_status read_picture(struct jpeg_reader *reader, const struct image_sou
         return cr_error_set(CR_ERROR_UNSUPPORTED,
                             "%s is a JPEG picture of %d components, and 1, 3 or 4 are read",
                             source->name, parts);
-    if (images_take_size(source, result, info->image_width, info->image_height,
-                         parts == 1 ? 1 : 3) != CR_OK)
+    bool is_grey = parts == 1 && result->wanted != 3; /* libjpeg repeats grey on its way */
+    if (images_take_size(source, result, info->image_width, info->image_height, is_grey ? 1 : 3) !=
+        CR_OK)
         return cr_error_status();
     result->orientation = find_orientation(info);
     if (!result->image)
         return CR_OK;
-    info->out_color_space = parts == 1 ? JCS_GRAYSCALE : parts == 3 ? JCS_RGB : JCS_CMYK;
+    info->out_color_space = is_grey ? JCS_GRAYSCALE : parts == 4 ? JCS_CMYK : JCS_RGB;
     if (parts == 4) {
         reader->row = cr_alloc_array((size_t)info->image_width, 4);
         if (!reader->row)

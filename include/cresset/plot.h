@@ -61,6 +61,8 @@ typedef struct cr_plot_series {
     const double *y;  /* (count) */
     int64_t count;
     bool dashed;
+    bool plain; /* no dots at the points, however few they are */
+    bool bars;  /* columns from zero instead of a line */
 } cr_plot_series;
 
 /* One coordinate system. */
@@ -70,6 +72,8 @@ typedef struct cr_plot_panel {
     const char *y_label;
     const cr_plot_series *series;
     int series_count;
+    double x_min; /* both 0: from the values */
+    double x_max;
     double y_min; /* both 0: from the values */
     double y_max;
     bool log_y;             /* logarithmic; values that are not positive are left out */
@@ -120,6 +124,35 @@ typedef struct cr_plot_confusion_args {
 cr_status cr_plot_confusion_with(cr_plot_confusion_args args);
 #define cr_plot_confusion(where, ...)                                                              \
     cr_plot_confusion_with((cr_plot_confusion_args){ .sink = (where), __VA_ARGS__ })
+
+/* How well a classifier ranks: its classes' curves, each against the rest, from probabilities
+ * (count, classes). Where there are more than eight classes those with the smallest areas are
+ * drawn; of two classes the second. A class that never (or always) occurs has no curve. */
+typedef struct cr_plot_ranking_args {
+    cr_plot_sink sink;
+    const int64_t *truth; /* (count) */
+    const float *probabilities;
+    int64_t count;
+    int64_t classes;
+    const char *const *names; /* (classes); NULL: numbers */
+    bool precision;           /* precision against recall instead of the ROC curve */
+    cr_plot_style style;
+} cr_plot_ranking_args;
+cr_status cr_plot_ranking_with(cr_plot_ranking_args args);
+#define cr_plot_ranking(where, ...)                                                                \
+    cr_plot_ranking_with((cr_plot_ranking_args){ .sink = (where), __VA_ARGS__ })
+
+/* A reliability diagram: accuracy against confidence by bin, and below it how many samples are in
+ * each. */
+typedef struct cr_plot_reliability_args {
+    cr_plot_sink sink;
+    const cr_calibration_bin *bins;
+    int64_t bin_count;
+    cr_plot_style style;
+} cr_plot_reliability_args;
+cr_status cr_plot_reliability_with(cr_plot_reliability_args args);
+#define cr_plot_reliability(where, ...)                                                            \
+    cr_plot_reliability_with((cr_plot_reliability_args){ .sink = (where), __VA_ARGS__ })
 
 /* A picture of (height, width, channels) u8 pixels: 1 channel grey, 3 RGB, 4 RGB and alpha (which
  * is ignored). */

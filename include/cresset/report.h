@@ -33,12 +33,30 @@ typedef struct cr_report_entry {
 
 /* A sample that was classified wrongly, most confident first. */
 typedef struct cr_report_mistake {
-    cr_plot_picture picture; /* its caption and `wrong` are not used */
-    int64_t truth;           /* class numbers, named by class_names */
+    cr_plot_picture picture;   /* its caption and `wrong` are not used */
+    cr_plot_picture explained; /* what the model looked at, shown below it; no pixels: nothing */
+    int64_t truth;             /* class numbers, named by class_names */
     int64_t predicted;
     double probability; /* of the predicted class, 0 to 1 */
     int64_t index;      /* of the sample in its set, shown as a tool tip */
 } cr_report_mistake;
+
+/* What an analysis found: a question, its answer with the number, and what to do about it. */
+typedef enum cr_report_verdict { CR_REPORT_GOOD, CR_REPORT_WATCH, CR_REPORT_BAD } cr_report_verdict;
+
+typedef struct cr_report_finding {
+    const char *question; /* "Is the data enough?" */
+    const char *answer;   /* one sentence, with its number */
+    const char *advice;   /* one sentence; NULL: nothing need be done */
+    cr_report_verdict verdict;
+    const cr_plot_panel *panel; /* a chart; NULL: none */
+    const char *const *bar_names;
+    const double *bars; /* (bar_count), drawn as bars; NULL: none */
+    int64_t bar_count;
+    bool bars_are_fractions;
+    const cr_report_mistake *pictures; /* examples; NULL: none */
+    int64_t picture_count;
+} cr_report_finding;
 
 typedef struct cr_report {
     /* The summary; what is NULL or 0 is left out. */
@@ -76,6 +94,17 @@ typedef struct cr_report {
     const char *const *class_names;
     const char *evaluated_on; /* e.g. "10,000 test images"; NULL: not said */
 
+    /* Every score with its interval; NULL: left out. Curves of ranking are drawn from the samples'
+     * classes and probabilities (samples, classes); NULL: left out. */
+    const cr_classifier_scores *scores;
+    const int64_t *truth;
+    const float *probabilities;
+    int64_t samples;
+
+    /* The analysis of errors, in the order shown; 0: left out. */
+    const cr_report_finding *findings;
+    int64_t finding_count;
+
     const cr_report_mistake *mistakes;
     int64_t mistake_count;
 
@@ -87,8 +116,9 @@ typedef struct cr_report {
  * NULL, or a class number is out of range. */
 cr_status cr_report_html(const cr_report *report, cr_text *html);
 
-/* Writes folder/report.html, folder/plots/curves.png and folder/plots/confusion_matrix.png, each
- * beside and renamed; a chart without data is not written. Makes the folders where they are
+/* Writes folder/report.html and in folder/plots, as .png and .svg, curves, confusion_matrix,
+ * confusion_matrix_normalized (by true class), roc, precision_recall and reliability, each beside
+ * and renamed; a chart without data is not written. Makes the folders where they are
  * missing. Thread-safe for different folders. */
 cr_status cr_report_write(const cr_report *report, const char *folder);
 

@@ -465,6 +465,18 @@ cr_report_mistake *mistakes_of(const cr_evaluation *evaluation, cr_dataset *set,
                                int64_t *count);
 void free_mistakes(cr_report_mistake *mistakes, int64_t count);
 
+/* Every score of an evaluation, with intervals from so many bootstrap replicates (0: none); false
+ * with an error set (scores.c). To be freed with cr_classifier_scores_free. */
+bool scores_of(const cr_evaluation *evaluation, int64_t replicates, cr_classifier_scores *scores);
+
+/* The scores as a table, as members of a JSON object that has the classification report, and as
+ * files beside a report: scores.json, scores.csv, classification_report.csv, predictions.csv. */
+void print_scores(const cr_classifier_scores *scores, char *const *class_names);
+void scores_to_json(const cr_classifier_scores *scores, json_t *object);
+bool write_scores(const char *folder, const cr_classifier_scores *scores,
+                  const cr_evaluation *evaluation, const int64_t *confusion,
+                  char *const *class_names, json_t *answer);
+
 /* --- Profiles (profiling.c) ------------------------------------------------------------------ */
 
 /* Begins to profile if it was asked for, after some steps to warm up; false with an error set. */

@@ -12,8 +12,8 @@
 
 typedef struct eval_settings {
     const char *data, *split, *report, *precision;
-    int64_t batch_size, workers, threads;
-    bool json;
+    int64_t batch_size, workers, threads, bootstrap;
+    bool json, csv;
     profile_options profile;
 } eval_settings;
 
@@ -37,10 +37,14 @@ static const cli_option eval_options[] = {
     { "threads", 't', "Work", INTEGER(eval_settings, threads, 0, 1024), "N", "0",
       "threads to compute with, 0 for all" },
     PRECISION_OPTION(eval_settings, precision, "Work"),
+    { "bootstrap", 0, "Work", INTEGER(eval_settings, bootstrap, 0, CR_MAX_REPLICATES), "N", "1000",
+      "resamples that the intervals of scores are found from, 0 for no intervals" },
     { "report", 'r', "Output", FOLDER_PATH(eval_settings, report), "DIR", NULL,
-      "also write report.html and the confusion matrix as a picture to this folder" },
+      "also write report.html, charts, scores and predictions to this folder" },
     PROFILE_OPTIONS(eval_settings, profile, "Output"),
     { "json", 0, "Output", FLAG(eval_settings, json), NULL, NULL, "answer in JSON" },
+    { "csv", 0, "Output", FLAG(eval_settings, csv), NULL, NULL,
+      "answer with the classification report as comma-separated values" },
 };
 
 static const cli_example examples[] = {
@@ -48,6 +52,7 @@ static const cli_example examples[] = {
     { "cresset eval best.safetensors --data fashion-mnist --report evaluation",
       "A file of weights, with a page to look at:" },
     { "cresset eval runs/convnet-001 --json | jq .accuracy", "For a program:" },
+    { "cresset eval runs/convnet-001 --csv >scores.csv", "For a spreadsheet:" },
 };
 
 /* What is evaluated, and how it came out. */
@@ -59,6 +64,7 @@ typedef struct subject {
     cr_dataset *set;
     cr_evaluation evaluation;
     int64_t *confusion;
+    cr_classifier_scores scores;
     json_t *profile; /* with --json; NULL for none */
 } subject;
 
@@ -134,6 +140,7 @@ static int print_text(const subject *s)
     printf("\n");
     fputs(table, stdout);
     cr_free(table);
+    print_scores(&s->scores, s->classifier->class_names);
     if (s->evaluation.classes <= SHOWN_CLASSES)
         print_matrix(s);
     print_confusions(s);
@@ -144,7 +151,8 @@ static int print_text(const subject *s)
 
 /* --- JSON and the page ---------------------------------------------------------------------- */
 
-static int print_as_json(const subject *s)
+/* NULL with an error set. */
+static json_t *answer_of(const subject *s)
 {
     const eval_settings *settings = s->args->settings;
     char *text = cr_classification_report_json(
@@ -152,17 +160,37 @@ static int print_as_json(const subject *s)
     json_t *scores = text ? json_loads(text, 0, NULL) : NULL;
     cr_free(text);
     if (!scores)
-        return library_failure(s->args->command);
+        return NULL;
     json_t *answer = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:f}", "model", s->path,
                                "architecture", s->classifier->bound.architecture->name, "data",
                                s->data, "split", settings->split, "precision", settings->precision,
                                "samples", (json_int_t)s->evaluation.count, "loss",
                                json_finite(s->evaluation.loss), "seconds", s->evaluation.seconds);
     json_object_update(answer, scores);
+    scores_to_json(&s->scores, answer);
+    json_decref(scores);
+    return answer;
+}
+
+static int print_as_json(const subject *s)
+{
+    json_t *answer = answer_of(s);
+    if (!answer)
+        return library_failure(s->args->command);
     if (s->profile)
         json_object_set(answer, "profile", s->profile);
-    json_decref(scores);
     return print_json(s->args->command, answer);
+}
+
+static int print_as_csv(const subject *s)
+{
+    char *text = cr_classification_report_csv(
+        s->confusion, s->evaluation.classes, (const char *const *)s->classifier->class_names, NULL);
+    if (!text)
+        return library_failure(s->args->command);
+    fputs(text, stdout);
+    cr_free(text);
+    return STATUS_DONE;
 }
 
 static bool write_page(const subject *s, const char *folder)
@@ -187,10 +215,16 @@ static bool write_page(const subject *s, const char *folder)
         .classes = s->evaluation.classes,
         .class_names = (const char *const *)s->classifier->class_names,
         .evaluated_on = evaluated,
+        .scores = &s->scores,
+        .truth = s->evaluation.truth,
+        .probabilities = s->evaluation.probabilities,
+        .samples = s->evaluation.count,
         .mistakes = mistakes,
         .mistake_count = mistakes ? mistake_count : 0,
     };
-    bool good = mistakes && command && cr_report_write(&report, folder) == CR_OK;
+    bool good = mistakes && command && cr_report_write(&report, folder) == CR_OK &&
+                write_scores(folder, &s->scores, &s->evaluation, s->confusion,
+                             s->classifier->class_names, answer_of(s));
     free_mistakes(mistakes, mistake_count);
     cr_free(command);
     return good;
@@ -217,11 +251,12 @@ static bool evaluate(subject *s)
     int64_t warm_up = cr_dataset_size(s->set) > settings->batch_size;
     if (!profiling_begin(&settings->profile, warm_up) ||
         !evaluate_set(s->classifier, s->set, settings->batch_size, settings->workers,
-                      settings->json, &s->evaluation))
+                      settings->json || settings->csv, &s->evaluation))
         return false;
     cr_profile_pause(true);
     s->confusion = confusion_of(&s->evaluation);
-    return s->confusion && (!settings->report || write_page(s, settings->report));
+    return s->confusion && scores_of(&s->evaluation, settings->bootstrap, &s->scores) &&
+           (!settings->report || write_page(s, settings->report));
 }
 
 static int run(const arguments *args)
@@ -229,6 +264,8 @@ static int run(const arguments *args)
     const eval_settings *settings = args->settings;
     subject s = { .args = args, .path = args->operands[0] };
     int status;
+    if (settings->json && settings->csv)
+        return usage_error(args->command, "--json and --csv are two answers; give one of them");
     cr_set_num_threads((int)settings->threads);
     cr_set_autocast(precision_dtype(settings->precision));
     interrupt_watch();
@@ -237,11 +274,14 @@ static int run(const arguments *args)
     if (!good)
         status = library_failure(args->command);
     else
-        status = settings->json ? print_as_json(&s) : print_text(&s);
+        status = settings->json  ? print_as_json(&s)
+                 : settings->csv ? print_as_csv(&s)
+                                 : print_text(&s);
     if (good && !settings->json && !profiling_end(&settings->profile, NULL, stdout, NULL))
         status = library_failure(args->command);
     json_decref(s.profile);
     cr_free(s.confusion);
+    cr_classifier_scores_free(&s.scores);
     cr_evaluation_free(&s.evaluation);
     cr_dataset_free(s.set);
     cr_classifier_free(s.classifier);
@@ -254,10 +294,12 @@ const cli_command eval_command = {
     .name = "eval",
     .summary = "Measure a trained model on a data set",
     .operands = "MODEL",
-    .description = "Shows the accuracy and loss of a trained model on the test samples of a data "
-                   "set, precision, recall and F1 of each class, and the confusion matrix.\n\n"
-                   "MODEL is a run directory, of which the best weights are taken, or a file of "
-                   "weights that cresset train wrote.",
+    .description =
+        "Shows the accuracy and loss of a trained model on the test samples of a data "
+        "set, precision, recall and F1 of each class, the other scores that scikit-learn "
+        "has with their 95 % intervals, and the confusion matrix.\n\n"
+        "MODEL is a run directory, of which the best weights are taken, or a file of "
+        "weights that cresset train wrote.",
     .examples = examples,
     .example_count = COUNT_OF(examples),
     .options = eval_options,

@@ -10,6 +10,7 @@
 #include "cresset/thread.h"
 
 #define SHOWN_MISTAKES 48
+#define BOOTSTRAP      1000 /* replicates for the intervals of scores */
 
 /* The columns of the report by epoch, one block of memory. */
 typedef struct curves {
@@ -21,6 +22,7 @@ typedef struct findings {
     cr_classifier *classifier;
     cr_evaluation evaluation;
     int64_t *confusion;
+    cr_classifier_scores scores;
     cr_report_mistake *mistakes;
     int64_t mistake_count;
     curves curves;
@@ -86,8 +88,8 @@ static bool find_out(findings *f, const run_outcome *outcome)
         return true;
     f->confusion = confusion_of(&f->evaluation);
     f->mistakes = mistakes_of(&f->evaluation, data->test, SHOWN_MISTAKES, &f->mistake_count);
-    return f->confusion && f->mistakes && collect_curves(&f->curves, outcome->result) &&
-           collect_settings(f, outcome->args);
+    return f->confusion && f->mistakes && scores_of(&f->evaluation, BOOTSTRAP, &f->scores) &&
+           collect_curves(&f->curves, outcome->result) && collect_settings(f, outcome->args);
 }
 
 static void forget(findings *f)
@@ -96,6 +98,7 @@ static void forget(findings *f)
     cr_evaluation_free(&f->evaluation);
     free_mistakes(f->mistakes, f->mistake_count);
     cr_free(f->confusion);
+    cr_classifier_scores_free(&f->scores);
     cr_free(f->curves.train_loss);
     for (int64_t i = 0; i < f->setting_count; i++)
         cr_free((void *)f->settings[i].value);
@@ -138,6 +141,10 @@ static bool write_report(const findings *f, const run_outcome *outcome)
         .classes = f->evaluation.classes,
         .class_names = (const char *const *)f->classifier->class_names,
         .evaluated_on = evaluated,
+        .scores = &f->scores,
+        .truth = f->evaluation.truth,
+        .probabilities = f->evaluation.probabilities,
+        .samples = f->evaluation.count,
         .mistakes = f->mistakes,
         .mistake_count = f->mistake_count,
         .settings = f->settings,

@@ -115,6 +115,29 @@ int cr_report_panels(const cr_report *report, cr_plot_panel *panels, cr_plot_ser
 /* Whether there is a matrix, and one small enough to be drawn. */
 bool cr_report_has_confusion(const cr_report *report);
 
+/* Whether the curves of ranking can be drawn, and the reliability diagram. */
+bool cr_report_has_ranking(const cr_report *report);
+bool cr_report_has_reliability(const cr_report *report);
+
+/* The page of a report while it is written: its charts are numbered, which makes the names inside
+ * them differ. The pieces of it that more than one file writes, and the sections that stand in
+ * report_sections.c. */
+typedef struct cr_report_page {
+    const cr_report *report;
+    cr_text *html;
+    int charts;
+} cr_report_page;
+
+/* Appends a chart that has been drawn, for light or for dark readers, as an element. */
+void cr_page_chart(cr_report_page *page, const cr_text *svg, bool dark, const char *description);
+
+/* A sample that was classified wrongly, with its caption. */
+void cr_page_mistake(cr_report_page *page, const cr_report_mistake *mistake);
+
+void cr_page_scores(cr_report_page *page);
+void cr_page_ranking(cr_report_page *page);
+void cr_page_findings(cr_report_page *page);
+
 /* The style sheet of a report. */
 extern const char cr_report_style[];
 

@@ -62,7 +62,7 @@ static bool all_whole(const cr_plot_panel *panel)
                 return false;
         }
     }
-    return true;
+    return panel->x_max != 1;
 }
 
 /* Room above and below the values; zero is the base where it is near. */
@@ -97,6 +97,8 @@ static void find_ranges(axes *a)
     a->empty = a->y.low > a->y.high;
     if (a->x.low > a->x.high)
         a->x = (range){ 0, 1 };
+    if (panel->x_min != 0 || panel->x_max != 0)
+        a->x = (range){ panel->x_min, panel->x_max };
     if (a->x.low == a->x.high)
         a->x = (range){ a->x.low - 0.5, a->x.high + 0.5 };
     a->y = a->empty ? (range){ 0, 1 } : widen(a->y, panel);
@@ -325,10 +327,33 @@ static bool alone(const axes *a, const cr_plot_series *series, int64_t i)
     return !before && !after;
 }
 
+/* Columns from zero, nine tenths as wide as the points are apart. */
+static void draw_columns(const axes *a, const cr_plot_series *series)
+{
+    double apart = a->right - a->left;
+    for (int64_t i = 1; i < series->count; i++)
+        apart = fmin(apart, fabs(px(a, x_of(series, i)) - px(a, x_of(series, i - 1))));
+    double zero = fmin(fmax(py(a, a->panel->log_y ? a->y.low : 0), a->top), a->bottom);
+    for (int64_t i = 0; i < series->count; i++) {
+        double y = y_of(a->panel, series, i);
+        if (isnan(y))
+            continue;
+        double end = py(a, y);
+        cairo_rectangle(a->canvas->cairo, px(a, x_of(series, i)) - 0.45 * apart, fmin(end, zero),
+                        0.9 * apart, fabs(end - zero));
+    }
+    cairo_fill(a->canvas->cairo);
+}
+
 static void draw_series(const axes *a, int index)
 {
     const cr_plot_series *series = &a->panel->series[index];
     cairo_t *cairo = a->canvas->cairo;
+    if (series->bars) {
+        cr_canvas_color(a->canvas, a->canvas->theme->series[index % CR_PALETTE_SIZE]);
+        draw_columns(a, series);
+        return;
+    }
     bool dense = (double)series->count > 3 * (a->right - a->left);
     cr_canvas_color(a->canvas, a->canvas->theme->series[index % CR_PALETTE_SIZE]);
     cairo_set_line_width(cairo, dense ? 1.25 : 2);
@@ -341,7 +366,7 @@ static void draw_series(const axes *a, int index)
         trace_points(a, series);
     cairo_stroke(cairo);
     cairo_set_dash(cairo, NULL, 0, 0);
-    if (dense)
+    if (dense || series->plain)
         return;
     for (int64_t i = 0; i < series->count; i++) {
         double y = y_of(a->panel, series, i);
@@ -399,6 +424,9 @@ static cr_status check_panel(const cr_plot_panel *panel)
         if (panel->series[s].count < 0 || (panel->series[s].count > 0 && !panel->series[s].y))
             return cr_error_set(CR_ERROR_ARGUMENT, "line chart: series %d has no values", s);
     }
+    if ((panel->x_min != 0 || panel->x_max != 0) && !(panel->x_min < panel->x_max))
+        return cr_error_set(CR_ERROR_ARGUMENT, "line chart: x_min %g and x_max %g span no axis",
+                            panel->x_min, panel->x_max);
     bool bounded = panel->y_min != 0 || panel->y_max != 0;
     if (bounded && (!(panel->y_min < panel->y_max) || (panel->log_y && panel->y_min <= 0)))
         return cr_error_set(CR_ERROR_ARGUMENT, "line chart: y_min %g and y_max %g span no axis",

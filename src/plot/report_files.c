@@ -1,4 +1,5 @@
 /* The files of a report: the page and the charts that stand beside it. */
+#include <math.h>
 #include <stdio.h>
 
 #include "canvas.h"
@@ -59,6 +60,24 @@ bool cr_report_has_confusion(const cr_report *report)
            report->classes <= CR_MAX_DRAWN_CLASSES;
 }
 
+bool cr_report_has_ranking(const cr_report *report)
+{
+    if (report->truth == NULL || report->probabilities == NULL || report->samples == 0)
+        return false;
+    /* A class has a curve where it occurs and is not alone. */
+    for (int64_t i = 1; i < report->samples; i++) {
+        if (report->truth[i] != report->truth[0])
+            return true;
+    }
+    return false;
+}
+
+bool cr_report_has_reliability(const cr_report *report)
+{
+    return report->scores != NULL && report->scores->bin_count > 0 &&
+           isfinite(report->scores->metric[CR_METRIC_CALIBRATION_ERROR].value);
+}
+
 static void write_page(const cr_report *report, const char *folder)
 {
     cr_text html = { 0 };
@@ -69,26 +88,75 @@ static void write_page(const cr_report *report, const char *folder)
     cr_text_free(&html);
 }
 
+/* The files of one chart: NAME.png, sharp enough for any screen, and NAME.svg. */
+enum { FORMATS = 2 };
+static const char *const endings[FORMATS] = { ".png", ".svg" };
+
+static char *chart_path(const char *folder, const char *name, int format)
+{
+    char *file = cr_string_format("%s%s", name, endings[format]);
+    char *path = file != NULL ? cr_path_join(folder, file) : NULL;
+    cr_free(file);
+    return path;
+}
+
 static void write_curves(const cr_report *report, const char *folder)
 {
     cr_plot_panel panels[CR_REPORT_PANELS];
     cr_plot_series series[CR_REPORT_SERIES];
     int count = cr_report_panels(report, panels, series);
-    char *path = cr_path_join(folder, "curves.png");
-    if (path != NULL && count > 0)
-        cr_plot_lines(cr_plot_to_file(path), .panels = panels, .panel_count = count,
-                      .style = { .title = report->title, .scale = PNG_SCALE });
-    cr_free(path);
+    for (int format = 0; count > 0 && format < FORMATS; format++) {
+        char *path = chart_path(folder, "curves", format);
+        if (path != NULL)
+            cr_plot_lines(cr_plot_to_file(path), .panels = panels, .panel_count = count,
+                          .style = { .title = report->title, .scale = PNG_SCALE });
+        cr_free(path);
+    }
 }
 
-static void write_matrix(const cr_report *report, const char *folder)
+static void write_matrix(const cr_report *report, const char *folder, bool normalized)
 {
-    char *path = cr_path_join(folder, "confusion_matrix.png");
-    if (path != NULL && cr_report_has_confusion(report))
-        cr_plot_confusion(cr_plot_to_file(path), .matrix = report->confusion,
-                          .classes = report->classes, .names = report->class_names,
-                          .style = { .title = "Confusion matrix", .scale = PNG_SCALE });
-    cr_free(path);
+    const char *name = normalized ? "confusion_matrix_normalized" : "confusion_matrix";
+    const char *title =
+        normalized ? "Confusion matrix, percent of the true class" : "Confusion matrix";
+    for (int format = 0; cr_report_has_confusion(report) && format < FORMATS; format++) {
+        char *path = chart_path(folder, name, format);
+        if (path != NULL)
+            cr_plot_confusion(cr_plot_to_file(path), .matrix = report->confusion,
+                              .classes = report->classes, .names = report->class_names,
+                              .norm = normalized ? CR_CONFUSION_BY_TRUE : CR_CONFUSION_COUNTS,
+                              .style = { .title = title, .scale = PNG_SCALE });
+        cr_free(path);
+    }
+}
+
+static void write_ranking(const cr_report *report, const char *folder, bool precision)
+{
+    const char *name = precision ? "precision_recall" : "roc";
+    const char *title = precision ? "Precision and recall, each class against the rest"
+                                  : "ROC, each class against the rest";
+    for (int format = 0; cr_report_has_ranking(report) && format < FORMATS; format++) {
+        char *path = chart_path(folder, name, format);
+        if (path != NULL)
+            cr_plot_ranking(cr_plot_to_file(path), .truth = report->truth,
+                            .probabilities = report->probabilities, .count = report->samples,
+                            .classes = report->classes, .names = report->class_names,
+                            .precision = precision,
+                            .style = { .title = title, .scale = PNG_SCALE });
+        cr_free(path);
+    }
+}
+
+static void write_reliability(const cr_report *report, const char *folder)
+{
+    for (int format = 0; cr_report_has_reliability(report) && format < FORMATS; format++) {
+        char *path = chart_path(folder, "reliability", format);
+        if (path != NULL)
+            cr_plot_reliability(cr_plot_to_file(path), .bins = report->scores->bins,
+                                .bin_count = report->scores->bin_count,
+                                .style = { .title = "Reliability", .scale = PNG_SCALE });
+        cr_free(path);
+    }
 }
 
 cr_status cr_report_write(const cr_report *report, const char *folder)
@@ -97,7 +165,11 @@ cr_status cr_report_write(const cr_report *report, const char *folder)
     if (plots != NULL && cr_folder_make(plots) == CR_OK) {
         write_page(report, folder);
         write_curves(report, plots);
-        write_matrix(report, plots);
+        write_matrix(report, plots, false);
+        write_matrix(report, plots, true);
+        write_ranking(report, plots, false);
+        write_ranking(report, plots, true);
+        write_reliability(report, plots);
     }
     cr_free(plots);
     return cr_error_status();

@@ -14,12 +14,7 @@ enum {
     NUMBER_SIZE = 40
 };
 
-/* The page while it is written. */
-typedef struct page {
-    const cr_report *report;
-    cr_text *html;
-    int charts; /* drawn so far, which makes the names inside them differ */
-} page;
+typedef struct cr_report_page page;
 
 static void number_with_commas(char buffer[NUMBER_SIZE], int64_t number)
 {
@@ -137,8 +132,7 @@ static void write_summary(page *p)
     cr_text_append(p->html, "</tbody></table>\n");
 }
 
-/* A chart that has been drawn, as an element of the page. */
-static void place_chart(page *p, const cr_text *svg, bool dark, const char *description)
+void cr_page_chart(page *p, const cr_text *svg, bool dark, const char *description)
 {
     char prefix[24];
     snprintf(prefix, sizeof(prefix), "c%d-", p->charts++);
@@ -158,7 +152,7 @@ static void write_curve(page *p, cr_plot_panel panel)
         cr_text svg = { 0 };
         cr_plot_lines(cr_plot_to_svg(&svg), .panels = &panel,
                       .style = { .width = 360, .height = 250, .dark = dark, .transparent = true });
-        place_chart(p, &svg, dark, description);
+        cr_page_chart(p, &svg, dark, description);
         cr_text_free(&svg);
     }
     cr_text_append(p->html, "</figure>\n");
@@ -194,7 +188,7 @@ static void write_matrix(page *p)
         cr_plot_confusion(cr_plot_to_svg(&svg), .matrix = r->confusion, .classes = r->classes,
                           .names = r->class_names,
                           .style = { .width = 600, .dark = dark, .transparent = true });
-        place_chart(p, &svg, dark, "Confusion matrix");
+        cr_page_chart(p, &svg, dark, "Confusion matrix");
         cr_text_free(&svg);
     }
     cr_text_append(p->html, "</div></section>\n");
@@ -271,27 +265,33 @@ static void write_evaluation(page *p)
     cr_text_append(p->html, "</div>\n");
 }
 
-static void write_mistake(page *p, const cr_report_mistake *mistake)
+/* A picture as an element of the given class, in the page itself. */
+static void write_picture(page *p, const cr_plot_picture *picture, const char *alternative)
 {
-    const cr_plot_picture *picture = &mistake->picture;
     bool small = picture->width <= SMALL_SIDE && picture->height <= SMALL_SIDE;
     cr_text png = { 0 };
     if (cr_picture_png(picture, PICTURE_SIDE, &png) == CR_OK) {
-        cr_text_printf(p->html,
-                       "<figure title=\"sample %lld\"><img%s alt=\"\" "
-                       "src=\"data:image/png;base64,",
-                       (long long)mistake->index, small ? " class=\"small\"" : "");
+        cr_text_printf(p->html, "<img%s alt=\"%s\" src=\"data:image/png;base64,",
+                       small ? " class=\"small\"" : "", alternative);
         cr_html_base64(p->html, png.data, png.length);
-        cr_text_append(p->html, "\"><figcaption>");
-        write_class_name(p, mistake->truth);
-        cr_text_append(p->html, " \xE2\x86\x92 <span class=\"wrong\">");
-        write_class_name(p, mistake->predicted);
-        cr_text_printf(p->html,
-                       "</span><br><span class=\"share\">%.1f\xC2\xA0%%</span></figcaption>"
-                       "</figure>\n",
-                       100 * mistake->probability);
+        cr_text_append(p->html, "\">");
     }
     cr_text_free(&png);
+}
+
+void cr_page_mistake(page *p, const cr_report_mistake *mistake)
+{
+    cr_text_printf(p->html, "<figure title=\"sample %lld\">", (long long)mistake->index);
+    write_picture(p, &mistake->picture, "");
+    if (mistake->explained.pixels != NULL)
+        write_picture(p, &mistake->explained, "where the model looked");
+    cr_text_append(p->html, "<figcaption>");
+    write_class_name(p, mistake->truth);
+    cr_text_append(p->html, " \xE2\x86\x92 <span class=\"wrong\">");
+    write_class_name(p, mistake->predicted);
+    cr_text_printf(p->html,
+                   "</span><br><span class=\"share\">%.1f\xC2\xA0%%</span></figcaption></figure>\n",
+                   100 * mistake->probability);
 }
 
 static void write_mistakes(page *p)
@@ -300,10 +300,13 @@ static void write_mistakes(page *p)
     if (r->mistake_count == 0)
         return;
     cr_text_append(p->html, "<section><h2>Most confident mistakes</h2>\n<p class=\"note\">True "
-                            "class \xE2\x86\x92 prediction, and its probability.</p>\n"
-                            "<div class=\"mistakes\">\n");
+                            "class \xE2\x86\x92 prediction, and its probability.");
+    if (r->mistakes[0].explained.pixels != NULL)
+        cr_text_append(p->html, " Below each picture, in warm colours, what spoke for that "
+                                "prediction (Grad-CAM).");
+    cr_text_append(p->html, "</p>\n<div class=\"mistakes\">\n");
     for (int64_t i = 0; i < r->mistake_count && i < CR_REPORT_MAX_MISTAKES; i++)
-        write_mistake(p, &r->mistakes[i]);
+        cr_page_mistake(p, &r->mistakes[i]);
     cr_text_append(p->html, "</div></section>\n");
 }
 
@@ -351,7 +354,8 @@ static cr_status check_report(const cr_report *r)
 {
     if (check_list("facts", r->facts, r->fact_count) != CR_OK ||
         check_list("settings", r->settings, r->setting_count) != CR_OK ||
-        check_list("mistakes", r->mistakes, r->mistake_count) != CR_OK)
+        check_list("mistakes", r->mistakes, r->mistake_count) != CR_OK ||
+        check_list("findings", r->findings, r->finding_count) != CR_OK)
         return cr_error_status();
     if (r->epochs < 0 || r->classes < 0)
         return cr_error_set(CR_ERROR_ARGUMENT, "report: %lld epochs and %lld classes",
@@ -374,6 +378,9 @@ cr_status cr_report_html(const cr_report *report, cr_text *html)
     write_summary(&p);
     write_curves(&p);
     write_evaluation(&p);
+    cr_page_scores(&p);
+    cr_page_ranking(&p);
+    cr_page_findings(&p);
     write_mistakes(&p);
     write_settings(&p);
     cr_text_append(html, "<footer>Written by Cresset");

@@ -9,6 +9,7 @@
 #include "cresset/conv_norm.h"
 #include "cresset/data.h"
 #include "cresset/error.h"
+#include "cresset/explain.h"
 #include "cresset/file.h"
 #include "cresset/grad_scaler.h"
 #include "cresset/idx.h"

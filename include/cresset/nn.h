@@ -282,6 +282,32 @@ typedef cr_tensor *(*cr_block_function)(cr_scope at, cr_tensor *const *inputs,
 cr_tensor *cr_block_with(cr_scope at, cr_block_function function, const void *settings, size_t size,
                          cr_tensor *const *inputs, int count);
 
+/* ---- what layers give ---- */
+
+/* Called when a layer or a block of cr_block has run: its name ("layer4.1.conv2"), its kind
+ * (PyTorch's class name, or "Block"), its first input and its output. Both tensors are borrowed:
+ * what is kept needs cr_retain. */
+typedef void (*cr_layer_function)(const char *name, const char *kind, cr_tensor *input,
+                                  cr_tensor *output, void *context);
+
+typedef struct cr_layer_watch {
+    const char *pattern; /* of the names to be told of ("layer4.*"); NULL: all */
+    cr_layer_function function;
+    void *context;
+} cr_layer_watch;
+
+/* Sets who is told of the layers that the calling thread runs, from now on until it is set again
+ * ({ 0 }: nobody); returns who was:
+ *
+ *     cr_layer_watch was = cr_watch_layers((cr_layer_watch){ "layer4.*", keep_output, &kept });
+ *     cr_tensor *logits = resnet(cr_root(model), x);
+ *     cr_watch_layers(was);
+ *
+ * The pattern must live as long. Of a convolution that is one op with its norm, in eval mode where
+ * no gradient is wanted (cr_conv2d_norm_activation), nobody is told; of the block around it, yes.
+ */
+cr_layer_watch cr_watch_layers(cr_layer_watch watch);
+
 /* ---- what a model is made of ---- */
 
 typedef struct cr_layer_row {

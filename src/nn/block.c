@@ -44,5 +44,7 @@ cr_tensor *cr_block_with(cr_scope at, cr_block_function function, const void *se
         return cr_checkpoint_with(run_block, inputs, count, &block, sizeof block);
     }
     cr_frame frame = cr_frame_begin();
-    return cr_frame_end_with(frame, function(at, inputs, settings));
+    cr_tensor *output = function(at, inputs, settings);
+    layer_tell(at, "Block", count > 0 ? inputs[0] : NULL, output);
+    return cr_frame_end_with(frame, output);
 }

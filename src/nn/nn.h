@@ -24,6 +24,9 @@ struct layer {
 struct layer layer_begin(cr_scope at, const char *name, const char *kind, cr_tensor *input);
 cr_tensor *layer_end(struct layer layer, cr_tensor *output);
 
+/* Tells who watches the layers of this thread of one that has run. */
+void layer_tell(cr_scope at, const char *kind, cr_tensor *input, cr_tensor *output);
+
 /* While set, batch norm averages its statistics plainly over the batches, whatever its momentum. */
 void model_set_cumulative_statistics(cr_model *model, bool cumulative);
 bool model_cumulative_statistics(const cr_model *model);

@@ -459,10 +459,22 @@ bool evaluate_set(const cr_classifier *classifier, cr_dataset *set, int64_t batc
                   int64_t workers, bool quiet, cr_evaluation *evaluation);
 
 /* The confusion matrix (classes, classes), and the `limit` most confident mistakes with their
- * pictures. NULL with an error set. */
+ * pictures as the model sees them and, where it has layers with places, what it looked at. NULL
+ * with an error set. */
 int64_t *confusion_of(const cr_evaluation *evaluation);
-cr_report_mistake *mistakes_of(const cr_evaluation *evaluation, cr_dataset *set, int64_t limit,
-                               int64_t *count);
+cr_report_mistake *mistakes_of(const cr_evaluation *evaluation, const cr_classifier *classifier,
+                               cr_dataset *set, int64_t limit, int64_t *count);
+
+/* Gives mistakes (by their index) pictures and, if asked for, explanations. False with an error
+ * set; what was made is to be freed all the same. */
+bool picture_mistakes(const cr_classifier *classifier, cr_dataset *set, bool explains,
+                      cr_report_mistake *mistakes, int64_t count);
+
+/* Grad-CAM of samples (count, C, H, W) from 0 to 1, to which the transforms of tensors are still to
+ * be applied, painted over them; the pixels are to be freed with cr_free, also after a failure. */
+bool explain_samples(const cr_classifier *classifier, const cr_transform_list *tensors,
+                     const float *samples, int64_t count, const int64_t *classes,
+                     cr_plot_picture *painted);
 void free_mistakes(cr_report_mistake *mistakes, int64_t count);
 
 /* Every score of an evaluation, with intervals from so many bootstrap replicates (0: none); false

@@ -199,7 +199,7 @@ static bool write_page(const subject *s, const char *folder)
     char count[NUMBER_SIZE], evaluated[NUMBER_SIZE + 32];
     const eval_settings *settings = s->args->settings;
     cr_report_mistake *mistakes =
-        mistakes_of(&s->evaluation, s->set, SHOWN_MISTAKES, &mistake_count);
+        mistakes_of(&s->evaluation, s->classifier, s->set, SHOWN_MISTAKES, &mistake_count);
     char *command = arguments_typed(s->args);
     snprintf(evaluated, sizeof evaluated, "%s %s images", format_count(count, s->evaluation.count),
              settings->split);

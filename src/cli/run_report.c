@@ -87,7 +87,8 @@ static bool find_out(findings *f, const run_outcome *outcome)
     if (!outcome->report)
         return true;
     f->confusion = confusion_of(&f->evaluation);
-    f->mistakes = mistakes_of(&f->evaluation, data->test, SHOWN_MISTAKES, &f->mistake_count);
+    f->mistakes =
+        mistakes_of(&f->evaluation, f->classifier, data->test, SHOWN_MISTAKES, &f->mistake_count);
     return f->confusion && f->mistakes && scores_of(&f->evaluation, BOOTSTRAP, &f->scores) &&
            collect_curves(&f->curves, outcome->result) && collect_settings(f, outcome->args);
 }

@@ -489,6 +489,66 @@ bool write_scores(const char *folder, const cr_classifier_scores *scores,
                   const cr_evaluation *evaluation, const int64_t *confusion,
                   char *const *class_names, json_t *answer);
 
+/* --- Analysis of errors (finding.c, analysis*.c, disturbance.c) ------------------------------ */
+
+#define FINDINGS_LIMIT 24
+
+/* Findings and what they point to. */
+typedef struct findings {
+    int count;
+    cr_report_finding items[FINDINGS_LIMIT];
+    void **kept;
+    int kept_count, kept_room;
+} findings;
+
+/* Hands a block of memory to the list, which frees it; a sentence in printf's manner that the list
+ * owns; a new finding. NULL with an error set. */
+void *findings_keep(findings *list, void *block);
+const char *findings_say(findings *list, const char *format, ...) CR_PRINTF(2, 3);
+cr_report_finding *findings_add(findings *list, const char *question);
+void findings_free(findings *list);
+void findings_print(const findings *list);
+json_t *findings_to_json(const findings *list);
+
+/* What is analysed. */
+typedef struct analysis {
+    const char *path; /* of the model */
+    const cr_classifier *classifier;
+    cr_dataset *set;   /* that was evaluated */
+    cr_dataset *train; /* NULL: not known */
+    cr_dataset *fresh; /* new data to compare with the training data; NULL: none */
+    const cr_evaluation *evaluation;
+    const cr_classifier_scores *scores;
+    int64_t samples; /* the most that are run again */
+    int64_t batch_size, workers;
+    number_list fractions; /* of the learning curve in percent; none: it is not made */
+    int64_t epochs;        /* of each of its trainings; 0: as the run's */
+    bool quiet;
+    findings found;
+} analysis;
+
+/* Fills in what was found; false with an error set. */
+bool analyse(analysis *a);
+bool analyse_scores(analysis *a);   /* evenness, classes, calibration, epochs */
+bool analyse_features(analysis *a); /* clusters of mistakes, shift */
+
+/* A subset of `limit` samples by a fixed seed, all if there are fewer; which they are into *chosen
+ * (NULL: not wanted), to be freed with cr_free, and how many. NULL with an error set. */
+cr_dataset *some_of(cr_dataset *set, int64_t limit, int64_t **chosen, int64_t *count);
+
+/* What pictures meet in use, in three strengths. */
+enum { DISTURBANCES = 5, STRENGTHS = 3 };
+typedef struct disturbance {
+    const char *name, *strongest; /* in words */
+    const cr_transform_type *type;
+    double levels[STRENGTHS];
+} disturbance;
+extern const disturbance disturbances[DISTURBANCES];
+
+/* A classifier's own transforms with a disturbance of the picture before it is normalized. */
+bool disturb(const disturbance *what, int strength, const cr_transform_list *own,
+             cr_transform_list *joined);
+
 /* --- Profiles (profiling.c) ------------------------------------------------------------------ */
 
 /* Begins to profile if it was asked for, after some steps to warm up; false with an error set. */

@@ -13,7 +13,10 @@
 typedef struct eval_settings {
     const char *data, *split, *report, *precision;
     int64_t batch_size, workers, threads, bootstrap;
-    bool json, csv;
+    bool json, csv, analyze;
+    const char *new_data;
+    number_list learning_curve;
+    int64_t analysis_samples, learning_epochs;
     profile_options profile;
 } eval_settings;
 
@@ -39,6 +42,20 @@ static const cli_option eval_options[] = {
     PRECISION_OPTION(eval_settings, precision, "Work"),
     { "bootstrap", 0, "Work", INTEGER(eval_settings, bootstrap, 0, CR_MAX_REPLICATES), "N", "1000",
       "resamples that the intervals of scores are found from, 0 for no intervals" },
+    { "analyze", 'a', "Analysis", FLAG(eval_settings, analyze), NULL, NULL,
+      "look into the errors: are classes even and each good enough, which mistakes look alike, "
+      "does "
+      "it overfit, does it hold on worse pictures; a sentence each, and charts in the report" },
+    { "new-data", 0, "Analysis", FOLDER_PATH(eval_settings, new_data), "DATA", NULL,
+      "with --analyze: say whether this data is like what the model was trained on" },
+    { "learning-curve", 0, "Analysis", NUMBERS(eval_settings, learning_curve, 1, 100), "P,P...",
+      NULL,
+      "with --analyze: train anew on these percentages of the training data, 25,50,100, and say "
+      "whether more data would help; takes as long as that" },
+    { "learning-epochs", 0, "Analysis", INTEGER(eval_settings, learning_epochs, 1, 1000000), "N",
+      NULL, "epochs of each of these trainings [those of the run]" },
+    { "analysis-samples", 0, "Analysis", INTEGER(eval_settings, analysis_samples, 20, 1 << 30), "N",
+      "500", "the most samples that the analysis runs through the model again" },
     { "report", 'r', "Output", FOLDER_PATH(eval_settings, report), "DIR", NULL,
       "also write report.html, charts, scores and predictions to this folder" },
     PROFILE_OPTIONS(eval_settings, profile, "Output"),
@@ -51,6 +68,8 @@ static const cli_example examples[] = {
     { "cresset eval runs/convnet-001", "The best weights of a run, on the test samples:" },
     { "cresset eval best.safetensors --data fashion-mnist --report evaluation",
       "A file of weights, with a page to look at:" },
+    { "cresset eval runs/convnet-001 --analyze --report evaluation",
+      "What to know before the model is used, with charts:" },
     { "cresset eval runs/convnet-001 --json | jq .accuracy", "For a program:" },
     { "cresset eval runs/convnet-001 --csv >scores.csv", "For a spreadsheet:" },
 };
@@ -65,6 +84,7 @@ typedef struct subject {
     cr_evaluation evaluation;
     int64_t *confusion;
     cr_classifier_scores scores;
+    analysis analysis;
     json_t *profile; /* with --json; NULL for none */
 } subject;
 
@@ -144,6 +164,7 @@ static int print_text(const subject *s)
     if (s->evaluation.classes <= SHOWN_CLASSES)
         print_matrix(s);
     print_confusions(s);
+    findings_print(&s->analysis.found);
     if (settings->report)
         printf("report         %s/report.html\n", settings->report);
     return STATUS_DONE;
@@ -168,6 +189,8 @@ static json_t *answer_of(const subject *s)
                                json_finite(s->evaluation.loss), "seconds", s->evaluation.seconds);
     json_object_update(answer, scores);
     scores_to_json(&s->scores, answer);
+    if (settings->analyze)
+        json_object_set_new(answer, "analysis", findings_to_json(&s->analysis.found));
     json_decref(scores);
     return answer;
 }
@@ -219,6 +242,8 @@ static bool write_page(const subject *s, const char *folder)
         .truth = s->evaluation.truth,
         .probabilities = s->evaluation.probabilities,
         .samples = s->evaluation.count,
+        .findings = s->analysis.found.items,
+        .finding_count = s->analysis.found.count,
         .mistakes = mistakes,
         .mistake_count = mistakes ? mistake_count : 0,
     };
@@ -231,6 +256,37 @@ static bool write_page(const subject *s, const char *folder)
 }
 
 /* --- The command ---------------------------------------------------------------------------- */
+
+/* The data that the analysis reads besides what was evaluated. Where the training data cannot be
+ * opened, the analysis says less. */
+static bool look_into_errors(subject *s)
+{
+    const eval_settings *settings = s->args->settings;
+    bool train = settings->split == split_names[1];
+    s->analysis = (analysis){ .path = s->path,
+                              .classifier = s->classifier,
+                              .set = s->set,
+                              .evaluation = &s->evaluation,
+                              .scores = &s->scores,
+                              .samples = settings->analysis_samples,
+                              .batch_size = settings->batch_size,
+                              .workers = settings->workers,
+                              .fractions = settings->learning_curve,
+                              .epochs = settings->learning_epochs,
+                              .quiet = settings->json || settings->csv };
+    char *trained_on = run_setting(s->path, "data");
+    s->analysis.train = train ? cr_dataset_retain(s->set)
+                              : open_data(trained_on ? trained_on : s->data, CR_SPLIT_TRAIN);
+    cr_free(trained_on);
+    if (!s->analysis.train && cr_error_status() != CR_ERROR_MEMORY)
+        cr_error_clear();
+    if (settings->new_data)
+        s->analysis.fresh = open_data(settings->new_data, CR_SPLIT_TEST);
+    bool good = !cr_failed() && analyse(&s->analysis);
+    cr_dataset_free(s->analysis.train);
+    cr_dataset_free(s->analysis.fresh);
+    return good;
+}
 
 static bool evaluate(subject *s)
 {
@@ -256,6 +312,7 @@ static bool evaluate(subject *s)
     cr_profile_pause(true);
     s->confusion = confusion_of(&s->evaluation);
     return s->confusion && scores_of(&s->evaluation, settings->bootstrap, &s->scores) &&
+           (!settings->analyze || look_into_errors(s)) &&
            (!settings->report || write_page(s, settings->report));
 }
 
@@ -266,6 +323,8 @@ static int run(const arguments *args)
     int status;
     if (settings->json && settings->csv)
         return usage_error(args->command, "--json and --csv are two answers; give one of them");
+    if (!settings->analyze && (settings->new_data || settings->learning_curve.count))
+        return usage_error(args->command, "--new-data and --learning-curve go with --analyze");
     cr_set_num_threads((int)settings->threads);
     cr_set_autocast(precision_dtype(settings->precision));
     interrupt_watch();
@@ -282,6 +341,7 @@ static int run(const arguments *args)
     json_decref(s.profile);
     cr_free(s.confusion);
     cr_classifier_scores_free(&s.scores);
+    findings_free(&s.analysis.found);
     cr_evaluation_free(&s.evaluation);
     cr_dataset_free(s.set);
     cr_classifier_free(s.classifier);

@@ -5,6 +5,7 @@
 #include "cli.h"
 #include "cresset/array_file.h"
 #include "cresset/autograd.h"
+#include "cresset/file.h"
 #include "cresset/memory.h"
 #include "cresset/ops.h"
 #include "cresset/thread.h"
@@ -13,7 +14,7 @@
 #define MOST_INPUTS 1000000 /* of one call, ranges counted out */
 
 typedef struct predict_settings {
-    const char *data, *split, *format, *output, *precision;
+    const char *data, *split, *format, *output, *precision, *explain;
     int64_t top, threads;
     bool show, json;
     profile_options profile;
@@ -42,6 +43,8 @@ static const cli_option predict_options[] = {
       "how to answer; npy is an array (inputs, classes) of probabilities" },
     { "output", 'o', "Output", FILE_PATH(predict_settings, output), "FILE", NULL,
       "where the array of --format npy goes" },
+    { "explain", 0, "Output", FOLDER_PATH(predict_settings, explain), "DIR", NULL,
+      "write to this folder where the model looked in each picture (Grad-CAM), painted over it" },
     PROFILE_OPTIONS(predict_settings, profile, "Output"),
     { "json", 0, "Output", FLAG(predict_settings, json), NULL, NULL, "the same as --format json" },
 };
@@ -328,6 +331,45 @@ static bool show_inputs(const prediction *p)
     return good;
 }
 
+/* DIR/0007-boot.png of input 7, boot.png; DIR/0007-sample-42.png of a sample. */
+static char *explanation_path(const char *folder, int64_t index, const input *one)
+{
+    if (!one->path)
+        return cr_string_format("%s/%04lld-sample-%lld.png", folder, (long long)index,
+                                (long long)one->index);
+    const char *slash = strrchr(one->path, '/'), *name = slash ? slash + 1 : one->path;
+    const char *dot = strrchr(name, '.');
+    size_t length = dot && dot > name ? (size_t)(dot - name) : strlen(name);
+    return cr_string_format("%s/%04lld-%.*s.png", folder, (long long)index, (int)length, name);
+}
+
+static bool write_explanation(const prediction *p, const char *folder, int64_t index,
+                              const cr_plot_picture *painted)
+{
+    cr_text png = { 0 };
+    char *path = explanation_path(folder, index, &p->inputs[index]);
+    bool good = path && cr_plot_picture_png(painted, &png) == CR_OK &&
+                cr_file_replace(path, png.data, png.length) == CR_OK;
+    cr_free(path);
+    cr_text_free(&png);
+    return good;
+}
+
+static bool write_explanations(const prediction *p, const char *folder)
+{
+    int64_t numel = cr_shape_numel(&p->classifier->input);
+    bool good = cr_folder_make(folder) == CR_OK;
+    for (int64_t i = 0; good && i < p->count; i++) {
+        int64_t class = next_class(p, i, -1);
+        cr_plot_picture painted = { 0 };
+        good = explain_samples(p->classifier, &p->tensors, p->samples + i * numel, 1, &class,
+                               &painted) &&
+               write_explanation(p, folder, i, &painted);
+        cr_free((void *)painted.pixels);
+    }
+    return good;
+}
+
 static bool work(prediction *p)
 {
     const predict_settings *settings = p->args->settings;
@@ -340,7 +382,8 @@ static bool work(prediction *p)
         if (!p->set)
             return false;
     }
-    return list_inputs(p) && read_inputs(p) && predict(p);
+    return list_inputs(p) && read_inputs(p) && predict(p) &&
+           (!settings->explain || write_explanations(p, settings->explain));
 }
 
 static int save_array(const prediction *p, const char *path)

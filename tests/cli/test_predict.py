@@ -1,4 +1,6 @@
 """`cresset eval` and `cresset predict` on a small trained model."""
+import csv
+import json
 import os
 import struct
 import tempfile
@@ -44,14 +46,93 @@ class EvalTest(TrainedTest):
         answer = self.assert_json("eval", path, "--data", self.data, "--split", "train", "--json")
         self.assertEqual(answer["samples"], 400)
 
+    def test_scores_with_intervals(self):
+        answer = self.assert_json("eval", self.trained, "--json", "--bootstrap", "50")
+        scores = answer["scores"]
+        self.assertAlmostEqual(scores["accuracy"]["value"], answer["accuracy"])
+        for name in ("roc_auc_macro", "average_precision_macro", "cohen_kappa", "log_loss"):
+            self.assertLessEqual(scores[name]["low"], scores[name]["value"], name)
+            self.assertGreaterEqual(scores[name]["high"], scores[name]["value"], name)
+        self.assertEqual(sum(each["count"] for each in answer["calibration"]), 100)
+        self.assertGreater(answer["classes"][0]["roc_auc"], 0.9)
+        plain = self.assert_json("eval", self.trained, "--json", "--bootstrap", "0")
+        self.assertIsNone(plain["scores"]["accuracy"]["low"])
+        text = self.assert_done("eval", self.trained)
+        self.assertRegex(text, r"Matthews correlation +\d\.\d{4}  \d\.\d{4} to \d\.\d{4}")
+
+    def test_csv(self):
+        lines = self.assert_done("eval", self.trained, "--csv").splitlines()
+        self.assertEqual(lines[0], "class,precision,recall,f1-score,support")
+        self.assertEqual(lines[1].split(",")[0], "0")
+        self.assertEqual(lines[-1].split(",")[0], "weighted avg")
+        self.assert_refused(2, "give one of them", "eval", self.trained, "--csv", "--json")
+
     def test_report(self):
         self.assert_done("eval", self.trained, "--report", self.path("page"))
-        self.assertTrue(os.path.getsize(self.path("page/report.html")) > 0)
+        with open(self.path("page/report.html"), encoding="utf-8") as file:
+            page = file.read()
+        for part in ("<h2>Scores</h2>", "<h2>Ranking and calibration</h2>"):
+            self.assertIn(part, page)
+        for name in ("confusion_matrix", "confusion_matrix_normalized", "roc", "precision_recall",
+                     "reliability"):
+            for ending in (".png", ".svg"):
+                self.assertTrue(os.path.getsize(self.path(f"page/plots/{name}{ending}")) > 0)
+        with open(self.path("page/scores.json"), encoding="utf-8") as file:
+            self.assertIn("roc_auc_macro", json.load(file)["scores"])
+        with open(self.path("page/predictions.csv"), encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        self.assertEqual(len(rows), 100)
+        self.assertEqual({row["correct"] for row in rows} - {"0", "1"}, set())
+        with open(self.path("page/scores.csv"), encoding="utf-8") as file:
+            self.assertEqual(next(csv.reader(file)), ["score", "value", "low", "high"])
+        self.assertTrue(os.path.getsize(self.path("page/classification_report.csv")) > 0)
+
+    def test_analysis(self):
+        answer = self.assert_json("eval", self.trained, "--json", "--analyze", "--new-data",
+                                  self.data, "--learning-curve", "20,100", "--learning-epochs", "1",
+                                  "--analysis-samples", "60", "--report", self.path("analysis"))
+        found = {each["question"]: each for each in answer["analysis"]}
+        for question in ("Are the classes even?", "Is each class good enough?",
+                         "Is it as sure as it is right?", "Does it overfit?",
+                         "Will it hold on worse pictures?", "Is the data enough?",
+                         "Is the evaluated data like the training data?",
+                         "Is the new data like the training data?"):
+            self.assertIn(question, found)
+            self.assertRegex(found[question]["answer"], r"\d.*\.$")
+        self.assertIn("from 80 to 400 training samples",
+                      found["Is the data enough?"]["answer"].lower())
+        with open(self.path("analysis/report.html"), encoding="utf-8") as file:
+            self.assertIn("<h2>Analysis of errors</h2>", file.read())
+        text = self.assert_done("eval", self.trained, "--analyze", "--analysis-samples", "40")
+        self.assertIn("Will it hold on worse pictures? [", text)
+        self.assert_refused(2, "go with --analyze", "eval", self.trained, "--new-data", self.data)
 
     def test_mistakes(self):
         self.assert_refused(1, "cannot open nowhere", "eval", "nowhere")
         self.assert_refused(1, "", "eval", os.path.join(self.trained, "args.json"), "--data",
                             self.data)
+
+
+class ExplainTest(TrainedTest):
+    def test_where_the_model_looked(self):
+        trained = self.path("convolving")
+        self.assert_done("train", "--data", self.data, "--model", "convnet", "--width", "4",
+                         "--epochs", "1", "--batch-size", "32", "--out", trained, "--no-report",
+                         "--quiet")
+        write_png(self.path("seen.png"), self.samples[0][0], SIDE, SIDE)
+        self.assert_done("predict", trained, self.path("seen.png"), "--explain", self.path("why"))
+        with open(self.path("why/0000-seen.png"), "rb") as file:
+            self.assertEqual(struct.unpack(">II", file.read(24)[16:]), (SIDE, SIDE))
+        self.assert_done("predict", trained, "--data", self.data, "3-4", "--explain",
+                         self.path("why"))
+        self.assertTrue(os.path.exists(self.path("why/0001-sample-4.png")))
+        self.assert_done("eval", trained, "--report", self.path("why"))
+        with open(self.path("why/report.html"), encoding="utf-8") as file:
+            self.assertIn("where the model looked", file.read())
+
+    def test_a_perceptron_looks_nowhere(self):
+        self.assert_refused(1, "mlp has no layer with places", "predict", self.trained, "--data",
+                            self.data, "3", "--explain", self.path("nowhere"))
 
 
 class PredictTest(TrainedTest):

@@ -411,6 +411,66 @@ static void files_are_written_whole_or_not_at_all(void **state)
     cr_free(path);
 }
 
+static void assert_both_forms(cr_status (*draw)(cr_plot_sink sink))
+{
+    cr_text png = { 0 }, svg = { 0 };
+    assert_int_equal(draw(cr_plot_to_png(&png)), CR_OK);
+    assert_int_equal(draw(cr_plot_to_svg(&svg)), CR_OK);
+    assert_no_error();
+    assert_png(png.data, png.length, 640, 600);
+    assert_svg(&svg);
+    cr_text_free(&png);
+    cr_text_free(&svg);
+}
+
+enum { RANKED = 60, RANKED_CLASSES = 12 };
+static int64_t ranked_truth[RANKED];
+static float ranked_scores[RANKED * RANKED_CLASSES];
+static int64_t ranked_classes;
+static bool ranked_precision;
+
+static cr_status draw_ranking(cr_plot_sink sink)
+{
+    return cr_plot_ranking(sink, .truth = ranked_truth, .probabilities = ranked_scores,
+                           .count = RANKED, .classes = ranked_classes,
+                           .precision = ranked_precision);
+}
+
+/* Two classes, more than have colours, one that never occurs, ties, one class only. */
+static void ranking_of_any_classes(void **state)
+{
+    (void)state;
+    for (ranked_classes = 2; ranked_classes <= RANKED_CLASSES; ranked_classes += 5) {
+        for (int k = 0; k < 6; k++) {
+            ranked_precision = k % 2;
+            for (int i = 0; i < RANKED; i++)
+                ranked_truth[i] = k < 4 ? i * 7 % (ranked_classes - k / 2 % 2) : 0;
+            for (int i = 0; i < RANKED * RANKED_CLASSES; i++)
+                ranked_scores[i] = k < 2 ? (float)(i * 37 % 101) / 101 : 0.5f;
+            assert_both_forms(draw_ranking);
+        }
+    }
+}
+
+static cr_status draw_reliability(cr_plot_sink sink)
+{
+    static const cr_calibration_bin bins[4] = {
+        { 0, NAN, NAN }, { 5, 0.4, 0.2 }, { 1, 0.6, 1 }, { 90, 0.97, 0.93 }
+    };
+    return cr_plot_reliability(sink, .bins = bins, .bin_count = 4);
+}
+
+static void reliability_with_empty_bins(void **state)
+{
+    (void)state;
+    assert_both_forms(draw_reliability);
+    cr_text png = { 0 };
+    assert_int_not_equal(cr_plot_reliability(cr_plot_to_png(&png)), CR_OK);
+    assert_error("0 bins");
+    assert_int_not_equal(cr_plot_ranking(cr_plot_to_png(&png), .classes = 2), CR_OK);
+    assert_error("0 samples");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -426,6 +486,8 @@ int main(void)
         cmocka_unit_test(bars_of_any_values),
         cmocka_unit_test(contact_sheet_of_mixed_pictures),
         cmocka_unit_test(one_picture_keeps_its_pixels_or_shrinks),
+        cmocka_unit_test(ranking_of_any_classes),
+        cmocka_unit_test(reliability_with_empty_bins),
         cmocka_unit_test(bad_arguments_are_refused),
         cmocka_unit_test(files_are_written_whole_or_not_at_all),
     };

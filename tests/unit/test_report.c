@@ -291,6 +291,92 @@ static bool remove_file(const char *folder, const char *name)
     return removed;
 }
 
+/* Both files of a chart. */
+static bool remove_chart(const char *folder, const char *name)
+{
+    char png[64], svg[64];
+    snprintf(png, sizeof png, "plots/%s.png", name);
+    snprintf(svg, sizeof svg, "plots/%s.svg", name);
+    return remove_file(folder, png) && remove_file(folder, svg);
+}
+
+static const int64_t truth[] = { 0, 1, 2, 0 };
+static const float probabilities[] = { .7f, .2f, .1f, .1f, .5f, .4f, .3f, .3f, .4f, .2f, .6f, .2f };
+
+static void scores_curves_and_findings_are_shown(void **state)
+{
+    (void)state;
+    cr_score_args args = { .truth = truth,
+                           .probabilities = probabilities,
+                           .count = 4,
+                           .classes = CLASSES,
+                           .bootstrap = { .replicates = 20 } };
+    cr_classifier_scores scores;
+    assert_int_equal(cr_score_classifier(args, &scores), CR_OK);
+    cr_report_mistake mistake = a_mistake();
+    mistake.explained = mistake.picture;
+    cr_plot_series series = { .y = losses, .count = EPOCHS };
+    cr_plot_panel panel = { .x_label = "epoch", .series = &series, .series_count = 1 };
+    const cr_report_finding findings[] = {
+        { .question = "Is <it> good?",
+          .answer = "It is 0.5 & no more.",
+          .advice = "Add <more>.",
+          .verdict = CR_REPORT_BAD,
+          .panel = &panel },
+        { .question = "Which?",
+          .answer = "These.",
+          .bar_names = names,
+          .bars = rates,
+          .bar_count = 3,
+          .bars_are_fractions = true,
+          .pictures = &mistake,
+          .picture_count = 1 },
+    };
+    cr_report report = full_report(&mistake, 1);
+    report.scores = &scores;
+    report.truth = truth;
+    report.probabilities = probabilities;
+    report.samples = 4;
+    report.findings = findings;
+    report.finding_count = 2;
+    cr_text html = page_of(&report);
+    static const char *const parts[] = {
+        "<h2>Scores</h2>",
+        "balanced accuracy</th><td>0.8333</td>",
+        "<h2>Ranking and calibration",
+        ">ROC</figcaption>",
+        ">Precision and recall<",
+        ">Reliability<",
+        "<h2>Analysis of errors",
+        "finding bad",
+        "Is &lt;it&gt; good?",
+        "It is 0.5 &amp; no more.",
+        "Add &lt;more&gt;.",
+        "finding good",
+        "where the model looked",
+        "Grad-CAM",
+    };
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        assert_has(&html, parts[i]);
+    assert_lacks(&html, "top-5");
+    cr_text_free(&html);
+    char folder[] = "/tmp/cresset-report-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(cr_report_write(&report, folder), CR_OK);
+    static const char *const charts[] = {
+        "curves",     "confusion_matrix", "roc", "precision_recall", "confusion_matrix_normalized",
+        "reliability"
+    };
+    for (int i = 0; i < 6; i++)
+        assert_true(remove_chart(folder, charts[i]));
+    assert_true(remove_file(folder, "report.html"));
+    char *plots = cr_path_join(folder, "plots");
+    assert_int_equal(rmdir(plots), 0);
+    assert_int_equal(rmdir(folder), 0);
+    cr_free(plots);
+    cr_classifier_scores_free(&scores);
+}
+
 static void folder_holds_page_and_charts(void **state)
 {
     (void)state;
@@ -299,8 +385,10 @@ static void folder_holds_page_and_charts(void **state)
     cr_report report = full_report(NULL, 0);
     assert_int_equal(cr_report_write(&report, folder), CR_OK);
     assert_true(remove_file(folder, "report.html"));
-    assert_true(remove_file(folder, "plots/curves.png"));
-    assert_true(remove_file(folder, "plots/confusion_matrix.png"));
+    static const char *const charts[] = { "curves", "confusion_matrix",
+                                          "confusion_matrix_normalized" };
+    for (int i = 0; i < 3; i++)
+        assert_true(remove_chart(folder, charts[i]));
     report = (cr_report){ .title = "nothing yet" };
     assert_int_equal(cr_report_write(&report, folder), CR_OK);
     assert_true(remove_file(folder, "report.html"));
@@ -344,6 +432,7 @@ int main(void)
         cmocka_unit_test(one_epoch_without_finite_values_and_many_classes),
         cmocka_unit_test(large_pictures_are_shrunk_and_many_are_cut),
         cmocka_unit_test(bad_reports_are_refused),
+        cmocka_unit_test(scores_curves_and_findings_are_shown),
         cmocka_unit_test(folder_holds_page_and_charts),
         cmocka_unit_test(every_failed_allocation_is_reported_and_leaks_nothing),
     };

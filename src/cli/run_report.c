@@ -142,7 +142,7 @@ static bool write_report(const run_findings *f, const run_outcome *outcome)
         .classes = f->evaluation.classes,
         .class_names = (const char *const *)f->classifier->class_names,
         .evaluated_on = evaluated,
-        .scores = &f->scores,
+        .scores = f->scores.count ? &f->scores : NULL,
         .truth = f->evaluation.truth,
         .probabilities = f->evaluation.probabilities,
         .samples = f->evaluation.count,

@@ -97,7 +97,8 @@ static void on_layer(const char *name, const char *kind, cr_tensor *input, cr_te
     (void)name;
     if (strcmp(kind, "Linear") == 0 && input)
         keep_features(w, input, output);
-    if (!find_places(w, kind, output, &p))
+    bool in_graph = !cr_grad_enabled() || cr_requires_grad(output);
+    if (!in_graph || !find_places(w, kind, output, &p))
         return;
     int64_t at = w->count++ % KEPT;
     cr_release(w->outputs[at]);

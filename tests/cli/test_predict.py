@@ -117,8 +117,8 @@ class ExplainTest(TrainedTest):
     def test_where_the_model_looked(self):
         trained = self.path("convolving")
         self.assert_done("train", "--data", self.data, "--model", "convnet", "--width", "4",
-                         "--epochs", "1", "--batch-size", "32", "--out", trained, "--no-report",
-                         "--quiet")
+                         "--epochs", "1", "--batch-size", "32", "--lr", "0.000001", "--out",
+                         trained, "--no-report", "--quiet")
         write_png(self.path("seen.png"), self.samples[0][0], SIDE, SIDE)
         self.assert_done("predict", trained, self.path("seen.png"), "--explain", self.path("why"))
         with open(self.path("why/0000-seen.png"), "rb") as file:
@@ -126,7 +126,11 @@ class ExplainTest(TrainedTest):
         self.assert_done("predict", trained, "--data", self.data, "3-4", "--explain",
                          self.path("why"))
         self.assertTrue(os.path.exists(self.path("why/0001-sample-4.png")))
-        self.assert_done("eval", trained, "--report", self.path("why"))
+        answer = self.assert_json("eval", trained, "--json", "--analyze", "--analysis-samples",
+                                  "50", "--report", self.path("why"))
+        groups = [each["answer"] for each in answer["analysis"]
+                  if each["question"] == "Which mistakes look alike?"]
+        self.assertRegex(groups[0], r"\d+ of \d+ mistakes \(\d+ %\) look alike to the model")
         with open(self.path("why/report.html"), encoding="utf-8") as file:
             self.assertIn("where the model looked", file.read())
 

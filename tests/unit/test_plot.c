@@ -125,14 +125,14 @@ static void lines_of_degenerate_data(void **state)
     const double huge[] = { 1e300, -1e300, 5e-324, 1e308, -1e308 };
     const double tiny[] = { 1e-9, 2e-9 };
     cr_plot_series series[] = {
-        { "one", NULL, one, 1, false },
-        { "none", NULL, none, 3, false },
-        { "gaps", NULL, gaps, 6, false },
-        { "constant", NULL, constant, 3, false },
-        { "huge", NULL, huge, 5, false },
-        { "tiny", NULL, tiny, 2, false },
-        { "strange x", none, constant, 3, false },
-        { "empty", NULL, NULL, 0, false },
+        { "one", NULL, one, 1, false, false, false },
+        { "none", NULL, none, 3, false, false, false },
+        { "gaps", NULL, gaps, 6, false, false, false },
+        { "constant", NULL, constant, 3, false, false, false },
+        { "huge", NULL, huge, 5, false, false, false },
+        { "tiny", NULL, tiny, 2, false, false, false },
+        { "strange x", none, constant, 3, false, false, false },
+        { "empty", NULL, NULL, 0, false, false, false },
     };
     for (int i = 0; i < 8; i++) {
         draw_panel((cr_plot_panel){ .series = &series[i], .series_count = 1 });

@@ -223,6 +223,13 @@ cr_status cr_multilabel_scores(const int64_t *truth, const int64_t *predicted, i
                                int64_t labels, double zero_division, cr_class_scores *per_label,
                                cr_multilabel_averages *averages);
 
+/* The areas of the labels, averaged: scores (count, labels). Labels without samples of both kinds
+ * (ROC) or without positive ones (precision) are left out; NaN if none is left. */
+double cr_roc_auc_multilabel(const int64_t *truth, const float *scores, int64_t count,
+                             int64_t labels, cr_metric_average average);
+double cr_average_precision_multilabel(const int64_t *truth, const float *scores, int64_t count,
+                                       int64_t labels, cr_metric_average average);
+
 /* scikit-learn's classification_report of them. To be freed with cr_free; NULL on failure. */
 char *cr_multilabel_report(const int64_t *truth, const int64_t *predicted, int64_t count,
                            int64_t labels, const char *const *names,

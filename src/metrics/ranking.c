@@ -256,54 +256,86 @@ double cr_average_precision_score(const cr_binary_task *task)
     return task->count > 0 && areas.positives == 0 ? 0 : areas.precision;
 }
 
-/* The mean of one area over classes that have it. */
-static double one_vs_rest(const int64_t *truth, const float *scores, int64_t count, int64_t classes,
-                          cr_metric_average average, bool roc)
+/* Class or label `c` of what an average is taken over. */
+static cr_binary_task task_of(const int64_t *truth, const float *scores, int64_t count,
+                              int64_t classes, int64_t c, bool labels)
+{
+    return (cr_binary_task){ .truth = labels ? truth + c : truth,
+                             .truth_stride = labels ? classes : 1,
+                             .positive = labels ? 1 : c,
+                             .scores = scores + c,
+                             .score_stride = classes,
+                             .count = count };
+}
+
+/* What is averaged: areas of classes against the rest, or of labels; by which curve. */
+typedef struct averaging {
+    bool labels, roc;
+    cr_metric_average average;
+} averaging;
+
+/* The mean of one area over the classes or labels that have it. */
+static double average_areas(const int64_t *truth, const float *scores, int64_t count,
+                            int64_t classes, averaging how)
 {
     double sum = 0;
     double weights = 0;
     for (int64_t c = 0; c < classes; c++) {
-        cr_binary_task task = { .truth = truth,
-                                .positive = c,
-                                .scores = scores + c,
-                                .score_stride = classes,
-                                .count = count };
+        cr_binary_task task = task_of(truth, scores, count, classes, c, how.labels);
         struct metrics_ranking ranking;
         if (metrics_rank(&task, NULL, &ranking) != CR_OK)
             return NAN;
         struct metrics_areas areas = metrics_areas_of(&ranking, NULL);
         cr_free(ranking.entries);
-        double area = roc ? areas.roc : areas.precision;
+        double area = how.roc ? areas.roc : areas.precision;
         if (isnan(area))
             continue;
-        double weight = average == CR_AVERAGE_WEIGHTED ? (double)areas.positives : 1;
+        double weight = how.average == CR_AVERAGE_WEIGHTED ? (double)areas.positives : 1;
         sum += weight * area;
         weights += weight;
     }
     return sum / weights;
 }
 
-static bool classes_are_good(const int64_t *truth, int64_t count, int64_t classes)
+static bool count_is_good(int64_t classes)
 {
     if (classes < 1)
-        cr_error_set(CR_ERROR_ARGUMENT, "one against the rest: %lld classes", (long long)classes);
-    else
-        metrics_check_labels("true", truth, count, classes);
+        cr_error_set(CR_ERROR_ARGUMENT, "area: %lld classes or labels, but there must be some",
+                     (long long)classes);
     return !cr_failed();
+}
+
+static double one_vs_rest(const int64_t *truth, const float *scores, int64_t count, int64_t classes,
+                          averaging how)
+{
+    if (!count_is_good(classes) || metrics_check_labels("true", truth, count, classes) != CR_OK)
+        return NAN;
+    return average_areas(truth, scores, count, classes, how);
 }
 
 double cr_roc_auc_one_vs_rest(const int64_t *truth, const float *scores, int64_t count,
                               int64_t classes, cr_metric_average average)
 {
-    return classes_are_good(truth, count, classes)
-               ? one_vs_rest(truth, scores, count, classes, average, true)
-               : NAN;
+    return one_vs_rest(truth, scores, count, classes,
+                       (averaging){ .roc = true, .average = average });
 }
 
 double cr_average_precision_one_vs_rest(const int64_t *truth, const float *scores, int64_t count,
                                         int64_t classes, cr_metric_average average)
 {
-    return classes_are_good(truth, count, classes)
-               ? one_vs_rest(truth, scores, count, classes, average, false)
-               : NAN;
+    return one_vs_rest(truth, scores, count, classes, (averaging){ .average = average });
+}
+
+double cr_roc_auc_multilabel(const int64_t *truth, const float *scores, int64_t count,
+                             int64_t labels, cr_metric_average average)
+{
+    averaging how = { .labels = true, .roc = true, .average = average };
+    return count_is_good(labels) ? average_areas(truth, scores, count, labels, how) : NAN;
+}
+
+double cr_average_precision_multilabel(const int64_t *truth, const float *scores, int64_t count,
+                                       int64_t labels, cr_metric_average average)
+{
+    averaging how = { .labels = true, .average = average };
+    return count_is_good(labels) ? average_areas(truth, scores, count, labels, how) : NAN;
 }

@@ -92,6 +92,8 @@ for name, result, arguments in [
         ("cr_average_precision_score", DOUBLE, [POINTER]),
         ("cr_roc_auc_one_vs_rest", DOUBLE, [POINTER, POINTER, LONG, LONG, INT]),
         ("cr_average_precision_one_vs_rest", DOUBLE, [POINTER, POINTER, LONG, LONG, INT]),
+        ("cr_roc_auc_multilabel", DOUBLE, [POINTER, POINTER, LONG, LONG, INT]),
+        ("cr_average_precision_multilabel", DOUBLE, [POINTER, POINTER, LONG, LONG, INT]),
         ("cr_log_loss", DOUBLE, [POINTER, POINTER, LONG, LONG]),
         ("cr_brier_score_loss", DOUBLE, [POINTER, POINTER, LONG, LONG]),
         ("cr_calibration_curve", INT, [POINTER, LONG, POINTER]),
@@ -340,6 +342,18 @@ class Multilabel(unittest.TestCase):
                         near(self, ours[2], theirs[2])
                 near(self, averages.subset_accuracy, metrics.accuracy_score(truth, guess))
                 near(self, averages.hamming_loss, metrics.hamming_loss(truth, guess))
+
+    def test_areas(self):
+        truth = RANDOM.integers(0, 2, (60, 4))
+        p = RANDOM.uniform(0, 1, (60, 4)).astype(np.float32).round(1)
+        for number, average in enumerate(("macro", "weighted")):
+            near(self, lib.cr_roc_auc_multilabel(at(truth), at(p), 60, 4, number),
+                 metrics.roc_auc_score(truth, p, average=average))
+            near(self, lib.cr_average_precision_multilabel(at(truth), at(p), 60, 4, number),
+                 metrics.average_precision_score(truth, p, average=average))
+        truth[:, 2] = 0
+        near(self, lib.cr_roc_auc_multilabel(at(truth), at(p), 60, 4, 0),
+             metrics.roc_auc_score(truth[:, [0, 1, 3]], p[:, [0, 1, 3]]))
 
     def test_report(self):
         truth = RANDOM.integers(0, 2, (40, 3))

@@ -27,7 +27,7 @@ cr_status cr_plot_reliability_with(cr_plot_reliability_args args)
     }
     cr_plot_series upper[2] = {
         { .name = "model", .x = confidence, .y = accuracy, .count = full },
-        { .name = "as sure as right",
+        { .name = "perfect calibration",
           .x = ends,
           .y = ends,
           .count = 2,
@@ -38,7 +38,7 @@ cr_status cr_plot_reliability_with(cr_plot_reliability_args args)
     cr_plot_panel panels[2] = {
         { .y_label = "accuracy", .series = upper, .series_count = 2, .x_max = 1, .y_max = 1 },
         { .x_label = "confidence",
-          .y_label = "predictions",
+          .y_label = "share of predictions",
           .series = &lower,
           .series_count = 1,
           .x_max = 1,

@@ -257,6 +257,16 @@ static bool write_page(const subject *s, const char *folder)
 
 /* --- The command ---------------------------------------------------------------------------- */
 
+/* The test part of a data set, or all of one without parts. */
+static cr_dataset *open_any_part(const char *name, const cr_classifier *classifier)
+{
+    cr_dataset *set = open_data(name, CR_SPLIT_TEST, classifier);
+    if (set || cr_error_status() == CR_ERROR_MEMORY)
+        return set;
+    cr_error_clear();
+    return open_data(name, CR_SPLIT_TRAIN, classifier);
+}
+
 /* The data that the analysis reads besides what was evaluated. Where the training data cannot be
  * opened, the analysis says less. */
 static bool look_into_errors(subject *s)
@@ -275,13 +285,14 @@ static bool look_into_errors(subject *s)
                               .epochs = settings->learning_epochs,
                               .quiet = settings->json || settings->csv };
     char *trained_on = run_setting(s->path, "data");
-    s->analysis.train = train ? cr_dataset_retain(s->set)
-                              : open_data(trained_on ? trained_on : s->data, CR_SPLIT_TRAIN);
+    s->analysis.train =
+        train ? cr_dataset_retain(s->set)
+              : open_data(trained_on ? trained_on : s->data, CR_SPLIT_TRAIN, s->classifier);
     cr_free(trained_on);
     if (!s->analysis.train && cr_error_status() != CR_ERROR_MEMORY)
         cr_error_clear();
     if (settings->new_data)
-        s->analysis.fresh = open_data(settings->new_data, CR_SPLIT_TEST);
+        s->analysis.fresh = open_any_part(settings->new_data, s->classifier);
     bool good = !cr_failed() && analyse(&s->analysis);
     cr_dataset_free(s->analysis.train);
     cr_dataset_free(s->analysis.fresh);

@@ -494,21 +494,21 @@ bool write_scores(const char *folder, const cr_classifier_scores *scores,
 #define FINDINGS_LIMIT 24
 
 /* Findings and what they point to. */
-typedef struct findings {
+typedef struct finding_list {
     int count;
     cr_report_finding items[FINDINGS_LIMIT];
     void **kept;
     int kept_count, kept_room;
-} findings;
+} finding_list;
 
 /* Hands a block of memory to the list, which frees it; a sentence in printf's manner that the list
  * owns; a new finding. NULL with an error set. */
-void *findings_keep(findings *list, void *block);
-const char *findings_say(findings *list, const char *format, ...) CR_PRINTF(2, 3);
-cr_report_finding *findings_add(findings *list, const char *question);
-void findings_free(findings *list);
-void findings_print(const findings *list);
-json_t *findings_to_json(const findings *list);
+void *findings_keep(finding_list *list, void *block);
+const char *findings_say(finding_list *list, const char *format, ...) CR_PRINTF(2, 3);
+cr_report_finding *findings_add(finding_list *list, const char *question);
+void findings_free(finding_list *list);
+void findings_print(const finding_list *list);
+json_t *findings_to_json(const finding_list *list);
 
 /* What is analysed. */
 typedef struct analysis {
@@ -524,7 +524,7 @@ typedef struct analysis {
     number_list fractions; /* of the learning curve in percent; none: it is not made */
     int64_t epochs;        /* of each of its trainings; 0: as the run's */
     bool quiet;
-    findings found;
+    finding_list found;
 } analysis;
 
 /* Fills in what was found; false with an error set. */

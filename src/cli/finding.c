@@ -6,7 +6,7 @@
 #include "cli.h"
 #include "cresset/memory.h"
 
-void *findings_keep(findings *list, void *block)
+void *findings_keep(finding_list *list, void *block)
 {
     if (!block)
         return NULL;
@@ -24,7 +24,7 @@ void *findings_keep(findings *list, void *block)
     return block;
 }
 
-const char *findings_say(findings *list, const char *format, ...)
+const char *findings_say(finding_list *list, const char *format, ...)
 {
     char sentence[512];
     va_list values;
@@ -34,7 +34,7 @@ const char *findings_say(findings *list, const char *format, ...)
     return findings_keep(list, cr_string_copy(sentence));
 }
 
-cr_report_finding *findings_add(findings *list, const char *question)
+cr_report_finding *findings_add(finding_list *list, const char *question)
 {
     if (list->count == FINDINGS_LIMIT) {
         cr_error_set(CR_ERROR_STATE, "analysis: more than %d findings", FINDINGS_LIMIT);
@@ -44,19 +44,19 @@ cr_report_finding *findings_add(findings *list, const char *question)
     return &list->items[list->count++];
 }
 
-void findings_free(findings *list)
+void findings_free(finding_list *list)
 {
     for (int i = 0; i < list->count; i++)
         free_mistakes((cr_report_mistake *)list->items[i].pictures, list->items[i].picture_count);
     for (int i = 0; i < list->kept_count; i++)
         cr_free(list->kept[i]);
     cr_free(list->kept);
-    *list = (findings){ 0 };
+    *list = (finding_list){ 0 };
 }
 
 static const char *const verdict_words[] = { "good", "watch", "bad" };
 
-void findings_print(const findings *list)
+void findings_print(const finding_list *list)
 {
     cr_text text = { 0 };
     int width = terminal_width(stdout);
@@ -75,7 +75,7 @@ void findings_print(const findings *list)
     cr_text_free(&text);
 }
 
-json_t *findings_to_json(const findings *list)
+json_t *findings_to_json(const finding_list *list)
 {
     json_t *array = json_array();
     for (int i = 0; i < list->count; i++) {

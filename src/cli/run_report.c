@@ -18,7 +18,7 @@ typedef struct curves {
 } curves;
 
 /* What is computed for the report, to be freed. */
-typedef struct run_findings {
+typedef struct findings {
     cr_classifier *classifier;
     cr_evaluation evaluation;
     int64_t *confusion;
@@ -28,7 +28,7 @@ typedef struct run_findings {
     curves curves;
     cr_report_entry *settings; /* the values are to be freed */
     int64_t setting_count;
-} run_findings;
+} findings;
 
 static bool collect_curves(curves *c, const cr_train_result *result)
 {
@@ -49,7 +49,7 @@ static bool collect_curves(curves *c, const cr_train_result *result)
 }
 
 /* The settings that are set, as they would be typed. */
-static bool collect_settings(run_findings *f, const arguments *args)
+static bool collect_settings(findings *f, const arguments *args)
 {
     json_t *object = arguments_to_json(args), *value;
     const char *name;
@@ -74,7 +74,7 @@ static bool collect_settings(run_findings *f, const arguments *args)
     return good;
 }
 
-static bool find_out(run_findings *f, const run_outcome *outcome)
+static bool find_out(findings *f, const run_outcome *outcome)
 {
     const training_data *data = outcome->data;
     f->classifier = cr_classifier_load(outcome->folder);
@@ -93,7 +93,7 @@ static bool find_out(run_findings *f, const run_outcome *outcome)
            collect_curves(&f->curves, outcome->result) && collect_settings(f, outcome->args);
 }
 
-static void forget(run_findings *f)
+static void forget(findings *f)
 {
     cr_classifier_free(f->classifier);
     cr_evaluation_free(&f->evaluation);
@@ -106,7 +106,7 @@ static void forget(run_findings *f)
     cr_free(f->settings);
 }
 
-static bool write_report(const run_findings *f, const run_outcome *outcome)
+static bool write_report(const findings *f, const run_outcome *outcome)
 {
     const cr_train_result *result = outcome->result;
     const cr_train_epoch *best =
@@ -156,7 +156,7 @@ static bool write_report(const run_findings *f, const run_outcome *outcome)
     return good;
 }
 
-static void print_outcome(const run_findings *f, const run_outcome *outcome)
+static void print_outcome(const findings *f, const run_outcome *outcome)
 {
     const cr_train_result *result = outcome->result;
     char clock[NUMBER_SIZE], memory[NUMBER_SIZE], samples[NUMBER_SIZE];
@@ -190,7 +190,7 @@ static json_t *epochs_to_json(const cr_train_result *result)
     return list;
 }
 
-static int print_outcome_json(const run_findings *f, const run_outcome *outcome)
+static int print_outcome_json(const findings *f, const run_outcome *outcome)
 {
     const cr_train_result *result = outcome->result;
     json_t *answer = json_pack(
@@ -208,7 +208,7 @@ static int print_outcome_json(const run_findings *f, const run_outcome *outcome)
 
 int finish_run(const run_outcome *outcome)
 {
-    run_findings f = { 0 };
+    findings f = { 0 };
     int status = STATUS_DONE;
     if (!find_out(&f, outcome) || (outcome->report && !write_report(&f, outcome)))
         status = library_failure(outcome->args->command);

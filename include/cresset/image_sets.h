@@ -38,12 +38,14 @@ typedef struct cr_image_set_args {
     cr_broken_pictures *broken; /* what is appended to, so that one may serve several sets */
     const char *root;           /* of the paths of a table; NULL: the folder that the table is in */
     cr_image_parts *parts;      /* of cr_image_parts_open */
+    const char *label_by; /* of folders: finds the class in a path, instead of the subfolder */
 } cr_image_set_args;
 
 /* One subfolder for each class, as torchvision's ImageFolder has it: classes sorted by name,
  * pictures in them and below them sorted by path, known by the endings of their names. What begins
  * with a dot is passed over. A class without a picture is an error, unless the classes are given.
- */
+ * With `label_by`, a POSIX extended regular expression, all pictures below the folder are taken,
+ * and their classes are what its first parenthesis (or all of it) finds in their paths. */
 #define cr_dataset_open_folder(...)                                                                \
     cr_dataset_open_folder_with((cr_image_set_args){ .path = __VA_ARGS__ })
 cr_dataset *cr_dataset_open_folder_with(cr_image_set_args args);

@@ -366,7 +366,7 @@ bool read_set_sample(cr_dataset *set, int64_t index, const cr_transform_list *pi
 
 typedef struct data_settings {
     int64_t show, seed, count, width, height;
-    const char *html, *out, *fractions, *group_by;
+    const char *html, *out, *fractions, *group_by, *label_by;
     bool json, copy;
 } data_settings;
 
@@ -382,7 +382,8 @@ typedef struct data_parts {
     cr_image_parts owned;
 } data_parts;
 
-bool data_parts_open(data_parts *parts, const char *name);
+/* label_by finds the classes in the paths of pictures; NULL: they are the subfolders. */
+bool data_parts_open(data_parts *parts, const char *name, const char *label_by);
 void data_parts_close(data_parts *parts);
 
 /* What a check finds of one picture. */

@@ -7,6 +7,8 @@
 #include "cresset/memory.h"
 
 static const cli_option options[] = {
+    { "label-by", 0, "Input", TEXT(data_settings, label_by), "REGEX", NULL,
+      "take what it finds in the path of a picture for its class, instead of the subfolder" },
     { "show", 's', "Output", INTEGER(data_settings, show, 0, 1000), "N", "0",
       "draw the first N training samples with characters" },
     { "json", 0, "Output", FLAG(data_settings, json), NULL, NULL, "answer in JSON" },
@@ -20,7 +22,7 @@ static const cli_option options[] = {
       "keep pictures together in whose paths it finds the same, such as a patient's number" },
     { "copy", 0, "Splitting", FLAG(data_settings, copy), NULL, NULL,
       "copy the pictures into folders instead of listing them in tables" },
-    { "seed", 0, "Splitting", INTEGER(data_settings, seed, 0, INT64_MAX), "N", "1",
+    { "seed", 0, "Splitting", INTEGER(data_settings, seed, 0, 1LL << 53), "N", "1",
       "another seed gives another split, and other made pictures" },
     { "count", 'n', "Making", INTEGER(data_settings, count, 1, 1000000), "N", "100",
       "training pictures of each class; a quarter as many to validate, and to test" },
@@ -39,13 +41,16 @@ static const cli_example examples[] = {
       "Broken pictures, and pictures that come twice:" },
     { "cresset data split scans --out parts --group-by '/([0-9]+)-'",
       "Training, validation and test, each patient in one of them:" },
+    { "cresset data split IDC --out parts --label-by 'class([01])' --group-by '/([0-9]+)_'",
+      "The same where classes stand in the names of the files:" },
     { "cresset data make oct --out oct --count 200", "Scans of retinas to try things on:" },
 };
 
-bool data_parts_open(data_parts *parts, const char *name)
+bool data_parts_open(data_parts *parts, const char *name, const char *label_by)
 {
     *parts = (data_parts){ 0 };
-    if (!open_data_parts(name, NULL, &parts->owned))
+    if (label_by ? cr_image_parts_open(name, .label_by = label_by, .parts = &parts->owned) != CR_OK
+                 : !open_data_parts(name, NULL, &parts->owned))
         return false;
     const data_part all[DATA_PARTS] = { { "train", parts->owned.train },
                                         { "validation", parts->owned.validation },
@@ -64,6 +69,7 @@ void data_parts_close(data_parts *parts)
 /* The parts of a set, opened and measured. */
 typedef struct contents {
     const char *name; /* as the user gave it */
+    const char *label_by;
     data_parts parts;
     cr_dataset_statistics statistics[DATA_PARTS];
     int measured;
@@ -76,7 +82,7 @@ static cr_dataset *set_of(const contents *c, int part)
 
 static bool open_contents(contents *c)
 {
-    if (!data_parts_open(&c->parts, c->name))
+    if (!data_parts_open(&c->parts, c->name, c->label_by))
         return false;
     for (int i = 0; i < c->parts.count; i++) {
         if (cr_dataset_measure(set_of(c, i), &c->statistics[i]) != CR_OK)
@@ -235,7 +241,7 @@ static bool show_samples(const contents *c, int64_t count)
 static int show_contents(const arguments *args)
 {
     const data_settings *settings = args->settings;
-    contents c = { .name = args->operands[0] };
+    contents c = { .name = args->operands[0], .label_by = settings->label_by };
     int status = STATUS_DONE;
     if (!open_contents(&c)) {
         status = library_failure(args->command);

@@ -328,9 +328,9 @@ static bool make_list(data_check *check)
     return check->pictures != NULL;
 }
 
-static bool work(data_check *check, bool quiet)
+static bool work(data_check *check, const char *label_by, bool quiet)
 {
-    if (!data_parts_open(&check->parts, check->name) || !make_list(check) ||
+    if (!data_parts_open(&check->parts, check->name, label_by) || !make_list(check) ||
         !read_all(check, quiet) || !find_twins(check))
         return false;
     if (check->count <= MOST_COMPARED)
@@ -538,7 +538,7 @@ int run_data_check(const arguments *args)
     data_check check = { .name = args->operands[1] };
     size_range range;
     int status = STATUS_DONE;
-    if (!work(&check, settings->json) || !find_sizes(&check, &range) ||
+    if (!work(&check, settings->label_by, settings->json) || !find_sizes(&check, &range) ||
         (settings->html && !write_check_page(&check, settings->html)))
         status = library_failure(args->command);
     else if (settings->json)

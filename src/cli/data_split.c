@@ -66,7 +66,7 @@ static bool part(const splitting *s, cr_dataset *set, double fraction, uint64_t 
 static bool open_source(splitting *s, const char *name)
 {
     cr_dataset *sets[DATA_PARTS];
-    if (!data_parts_open(&s->source, name))
+    if (!data_parts_open(&s->source, name, s->settings->label_by))
         return false;
     for (int i = 0; i < s->source.count; i++)
         sets[i] = s->source.parts[i].set;

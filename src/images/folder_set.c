@@ -1,6 +1,7 @@
 /* Folders of pictures: one subfolder a class, and the parts of a set beside each other. */
+#include <regex.h>
+#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "cresset/file.h"
 #include "images/images.h"
@@ -52,9 +53,75 @@ static cr_status add_class(struct picture_list *list, const cr_image_set_args *a
     return CR_OK;
 }
 
+/* ---- classes by an expression ---- */
+
+static int by_name(const void *left, const void *right)
+{
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+/* The class that the expression finds in a path, to be freed. */
+static char *find_class(const regex_t *regex, const char *expression, const char *path)
+{
+    regmatch_t found[2];
+    if (regexec(regex, path, 2, found, 0) != 0) {
+        cr_error_set(CR_ERROR_ARGUMENT, "the expression %s finds no class in %s", expression, path);
+        return NULL;
+    }
+    regmatch_t match = found[regex->re_nsub > 0 && found[1].rm_so >= 0];
+    return cr_string_format("%.*s", (int)(match.rm_eo - match.rm_so), path + match.rm_so);
+}
+
+/* First all classes are found, unless they are given, and sorted; then they get their pictures. */
+static cr_status label_by_paths(struct picture_list *list, const cr_image_set_args *args,
+                                const regex_t *regex)
+{
+    for (int turn = args->class_names ? 1 : 0; turn < 2; turn++) {
+        for (int64_t i = 0; i < list->count && !cr_failed(); i++) {
+            char *name = find_class(regex, args->label_by, list->paths[i]);
+            if (!name)
+                break;
+            int class = images_list_find_class(list, name);
+            if (class < 0 && turn == 0)
+                images_list_add_class(list, name);
+            else if (class < 0)
+                cr_error_set(CR_ERROR_FORMAT,
+                             "%s is of the class %s, which the model or the other parts do not "
+                             "have",
+                             list->paths[i], name);
+            list->labels[i] = class;
+            cr_free(name);
+        }
+        if (turn == 0 && list->class_count > 0)
+            qsort(list->class_names, (size_t)list->class_count, sizeof *list->class_names, by_name);
+    }
+    return cr_error_status();
+}
+
+static cr_dataset *open_by_expression(const cr_image_set_args *args)
+{
+    regex_t regex;
+    int code = regcomp(&regex, args->label_by, REG_EXTENDED);
+    if (code != 0) {
+        char words[200];
+        regerror(code, &regex, words, sizeof words);
+        cr_error_set(CR_ERROR_ARGUMENT, "%s is not a regular expression: %s", args->label_by,
+                     words);
+        return NULL;
+    }
+    struct picture_list *list = cr_alloc_zeroed(1, sizeof *list);
+    if (list && images_list_take_classes(list, args) == CR_OK &&
+        add_pictures(list, args->path, CR_NO_LABEL, 0) == CR_OK)
+        label_by_paths(list, args, &regex);
+    regfree(&regex);
+    return images_list_open(list, args);
+}
+
 cr_dataset *cr_dataset_open_folder_with(cr_image_set_args args)
 {
     struct name_list names;
+    if (args.label_by)
+        return cr_failed() ? NULL : open_by_expression(&args);
     if (cr_failed() || images_list_folder(args.path, &names) != CR_OK)
         return NULL;
     struct picture_list *list = cr_alloc_zeroed(1, sizeof *list);

@@ -131,6 +131,25 @@ static void test_folder(void **state)
     assert_error("cannot open the folder");
 }
 
+static void test_classes_by_path(void **state)
+{
+    (void)state;
+    write_picture("e/2/p7_class1.png", 1, 1);
+    write_picture("e/1/p7_class0.png", 2, 2);
+    cr_dataset *set =
+        cr_dataset_open_folder(in_folder("e"), .channels = 1, .label_by = "class([0-9]+)");
+    assert_non_null(set);
+    assert_int_equal(cr_dataset_class_count(set), 2);
+    assert_string_equal(cr_dataset_class_name(set, 1), "1");
+    check_sample(set, 0, 0, 2, 2);
+    check_sample(set, 1, 1, 1, 1);
+    cr_dataset_free(set);
+    assert_null(cr_dataset_open_folder(in_folder("e"), .label_by = "class([1-9])"));
+    assert_error("finds no class in");
+    assert_null(cr_dataset_open_folder(in_folder("e"), .label_by = "("));
+    assert_error("is not a regular expression");
+}
+
 static void test_broken_pictures(void **state)
 {
     (void)state;
@@ -284,6 +303,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_folder, clear_state),
+        cmocka_unit_test_teardown(test_classes_by_path, clear_state),
         cmocka_unit_test_teardown(test_broken_pictures, clear_state),
         cmocka_unit_test_teardown(test_parts, clear_state),
         cmocka_unit_test_teardown(test_table, clear_state),

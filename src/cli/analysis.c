@@ -65,6 +65,11 @@ static bool find_evenness(analysis *a)
         f->advice = "Find samples of it, or leave the class out.";
         return f->answer != NULL;
     }
+    if (counts[most] == counts[least]) {
+        f->answer =
+            findings_say(&a->found, "Every class has %.0f %s samples.", counts[least], part);
+        return f->answer != NULL;
+    }
     f->verdict = ratio < 2 ? CR_REPORT_GOOD : ratio < 10 ? CR_REPORT_WATCH : CR_REPORT_BAD;
     f->answer =
         findings_say(&a->found,

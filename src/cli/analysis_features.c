@@ -232,7 +232,7 @@ static bool describe_group(analysis *a, const int64_t *wrong, int64_t count, con
     f->verdict = CR_REPORT_WATCH;
     f->answer =
         findings_say(&a->found,
-                     "%lld of %lld mistakes (%.0f %%) look alike to the model; %lld of "
+                     "Of %lld mistakes %lld (%.0f %%) look alike to the model; %lld of "
                      "these are %s taken for %s.",
                      (long long)members, (long long)count, 100 * (double)members / (double)count,
                      (long long)times, a->classifier->class_names[pair / e->classes],

@@ -355,7 +355,10 @@ static void draw_series(const axes *a, int index)
         return;
     }
     bool dense = (double)series->count > 3 * (a->right - a->left);
-    cr_canvas_color(a->canvas, a->canvas->theme->series[index % CR_PALETTE_SIZE]);
+    /* A dashed line without a name is a mark to compare with, not one of the series. */
+    bool mark = series->dashed && series->name == NULL;
+    cr_canvas_color(a->canvas, mark ? a->canvas->theme->axis
+                                    : a->canvas->theme->series[index % CR_PALETTE_SIZE]);
     cairo_set_line_width(cairo, dense ? 1.25 : 2);
     cairo_set_line_join(cairo, CAIRO_LINE_JOIN_ROUND);
     if (series->dashed)

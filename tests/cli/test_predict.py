@@ -130,7 +130,7 @@ class ExplainTest(TrainedTest):
                                   "50", "--report", self.path("why"))
         groups = [each["answer"] for each in answer["analysis"]
                   if each["question"] == "Which mistakes look alike?"]
-        self.assertRegex(groups[0], r"\d+ of \d+ mistakes \(\d+ %\) look alike to the model")
+        self.assertRegex(groups[0], r"Of \d+ mistakes \d+ \(\d+ %\) look alike to the model")
         with open(self.path("why/report.html"), encoding="utf-8") as file:
             self.assertIn("where the model looked", file.read())
 

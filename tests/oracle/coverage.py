@@ -12,6 +12,8 @@ import sys
 # Checks that an op does without, and why: {op: {check: reason}}.
 ZERO = "a draw has no slope: the gradient is zero, as in PyTorch (checked in semantics.py)"
 EXCEPTIONS = {
+    "native_channels_last_pool2d": {"comparison": "the functions of pooling choose it by the order "
+                                                  "in memory (compared in semantics.py)"},
     "_slice_place": {"layout: sliced": "slice and its gradient call it on contiguous tensors"},
     "_searchsorted": {"several dtypes": "searchsorted converts to one of two before"},
     "bernoulli": {"gradient": ZERO, "finite differences": ZERO},
@@ -61,7 +63,7 @@ def faults_of(op, counts, callers):
     own = dict(counts.get(op.name, {}))
     own["several dtypes"] = has_several_dtypes(own)
     excused = EXCEPTIONS.get(op.name, {})
-    if op.is_inner and not own.get("forward"):
+    if op.is_inner and not own.get("forward") and "comparison" not in excused:
         through = [caller for caller in callers[op.name] if counts[caller].get("forward")]
         if not through:
             yield "neither compared nor run by any op that was"
@@ -69,6 +71,8 @@ def faults_of(op, counts, callers):
                                                             else "gradient")
                                          for caller in through):
             yield f"has a backward that no comparison of {', '.join(through)} reaches"
+        return
+    if "comparison" in excused:
         return
     if op.is_differentiable and not (op.has_backward or op.is_composed) and not op.is_inner:
         yield "has no backward and does not say CR_OP_NOT_DIFFERENTIABLE"

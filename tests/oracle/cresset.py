@@ -46,7 +46,7 @@ _FUNCTIONS = {  # name: (result, arguments)
     "cr_set_autocast": (_I, _I), "cr_checkpoint": (_P, _P, _P, _I, _P),
     "cr_add_": (_I, _P, _P, _D), "cr_copy_": (_I, _P, _P),
     "cr_manual_seed": (None, ctypes.c_uint64), "cr_set_num_threads": (None, _I),
-    "cr_num_threads": (_I,),
+    "cr_num_threads": (_I,), "oracle_pool2d": (_P, _S, _P, _P),
 }
 
 

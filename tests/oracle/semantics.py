@@ -47,6 +47,40 @@ def leaf(values, dtype=torch.float32):
     return cr.tensor(theirs, requires_grad=True), theirs
 
 
+class ChannelsLast(unittest.TestCase):
+    """Pooling of images that lie in memory as (N, H, W, C), which has a kernel of its own."""
+
+    def compare(self, kind, x, wanted, *numbers):
+        numbers = (ctypes.c_int64 * 6)(*numbers)
+        last = x.to(memory_format=torch.channels_last)
+        for threads in (1, 2):
+            cr.lib.cr_set_num_threads(threads)
+            at = cr.lib.oracle_pool2d(kind.encode(), cr.tensor(last).at, numbers)
+            found = cr.Tensor(cr.check(at))
+            height, width, channels = found.shape[2], found.shape[3], x.shape[1]
+            if height * width > 1 and kind != "avg":
+                self.assertEqual(found.geometry()[1], (height * width * channels, 1,
+                                                       width * channels, channels))
+            torch.testing.assert_close(found.torch(), wanted, rtol=1e-5, atol=1e-6,
+                                       equal_nan=True)
+        cr.lib.cr_set_num_threads(0)
+
+    def test_pooling(self):
+        pool = torch.nn.functional
+        for shape in ((2, 3, 7, 9), (1, 64, 15, 15), (3, 19, 4, 30)):
+            x = torch.randn(shape)
+            x[0, 0, 0, 1] = float("nan")
+            self.compare("max", x, pool.max_pool2d(x, 3, 2, 1), 3, 2, 1, 0, 0, 0)
+            self.compare("max", x, pool.max_pool2d(x, 2, 1, 0, 2), 2, 1, 0, 2, 0, 0)
+            self.compare("max", x, pool.max_pool2d(x, 2, 2, ceil_mode=True), 2, 2, 0, 0, 1, 0)
+            x[0, 0, 0, 1] = 1
+            self.compare("avg", x, pool.avg_pool2d(x, 3, 2, 1), 3, 2, 1, 0, 0, 0)
+            self.compare("avg", x, pool.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+                         3, 2, 1, 0, 0, 1)
+            for size in (1, 3):
+                self.compare("adaptive", x, pool.adaptive_avg_pool2d(x, size), size)
+
+
 class Semantics(unittest.TestCase):
     def setUp(self):
         frame = cr.frame()

@@ -22,6 +22,26 @@ cr_tensor *oracle_model_tensor(const cr_model *model, int index)
     return cr_model_tensor_at(model, index).tensor;
 }
 
+/* ---- pooling ---- */
+
+/* numbers: kernel, stride, padding, dilation, ceil_mode, count_exclude_pad, or the size that
+ * adaptive pooling gives. */
+cr_tensor *oracle_pool2d(const char *kind, cr_tensor *x, const int64_t *numbers)
+{
+    cr_pool_args args = { .x = x,
+                          .kernel = numbers[0],
+                          .stride = numbers[1],
+                          .padding = numbers[2],
+                          .dilation = numbers[3],
+                          .ceil_mode = numbers[4] != 0,
+                          .count_exclude_pad = numbers[5] != 0 };
+    if (kind[0] == 'm')
+        return cr_max_pool_with(2, args);
+    if (kind[0] == 'a' && kind[1] == 'v')
+        return cr_avg_pool_with(2, args);
+    return cr_adaptive_avg_pool2d(x, CR_SHAPE(numbers[0], numbers[0]));
+}
+
 /* ---- sequences ---- */
 
 enum { TANH, RELU, LSTM, GRU };

@@ -395,7 +395,7 @@ static cr_status attention_compose(cr_compose_call *call)
     if (in[IN_MASK])
         in[IN_MASK] = cr_detach(in[IN_MASK]);
     struct window_attributes scaled = *attributes;
-    if (scaled.scale == 0)
+    if (scaled.scale == 0 && qkv->shape.ndim > 0) /* the op refuses other shapes */
         scaled.scale = 1 / sqrt((double)CR_MAX(qkv->shape.dim[qkv->shape.ndim - 1], 1));
     cr_tensor *y = cr_apply(&window_op, (cr_inputs){ IN_COUNT, in }, &scaled);
     if (!y) {

@@ -100,16 +100,17 @@ cr_shape cr_transform_shape(const cr_transform_list *list, cr_shape shape);
 cr_status cr_transform_join(const cr_transform_list *augment, const cr_transform_list *own,
                             cr_transform_list *joined);
 
-/* Applies the transforms of tensors and those of either kind to sample `index`, as the loader does
- * with sets of float32. The result depends on these arguments alone. NULL as a list does nothing.
- */
+/* Applies the transforms of tensors and those of either kind to the sample at a position of an
+ * epoch, as the loader does with sets of float32. The result depends on these arguments alone. NULL
+ * as a list does nothing. */
 void cr_transform_apply(const cr_transform_list *list, cr_sample *sample, uint64_t seed,
-                        uint64_t epoch, int64_t index);
+                        uint64_t epoch, int64_t position);
 
-/* Applies a list to the picture of sample `index`, which it changes, and writes the float32 sample
- * (C, H, W) of 0 … 1 to `out`, whose shape has to be `shape`; on failure says what went wrong. */
+/* Applies a list to the picture at a position of an epoch, which it changes, and writes the float32
+ * sample (C, H, W) of 0 … 1 to `out`, whose shape has to be `shape`; on failure says what went
+ * wrong. */
 cr_status cr_transform_picture(const cr_transform_list *list, cr_image *image, cr_image *spare,
-                               uint64_t seed, uint64_t epoch, int64_t index, cr_shape shape,
+                               uint64_t seed, uint64_t epoch, int64_t position, cr_shape shape,
                                float *out);
 
 #ifdef __cplusplus

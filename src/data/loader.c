@@ -82,21 +82,25 @@ static void workspace_free(struct workspace *space)
     cr_free(space->raw);
 }
 
-static cr_status make_picture(const cr_loader *loader, int64_t index, struct workspace *space,
+/* Random changes are keyed by the position in the epoch, so that a sample that comes several times
+ * in it is changed anew each time. */
+static cr_status make_picture(const cr_loader *loader, int64_t position, struct workspace *space,
                               float *out, int64_t *label)
 {
+    int64_t index = loader->order[position];
     cr_dataset *set = loader->args.data;
     if (cr_dataset_picture(set, index, &space->image, label) != CR_OK)
         return cr_error_status();
     if (cr_transform_picture(&loader->transforms, &space->image, &space->spare, loader->args.seed,
-                             loader->epoch, index, loader->shape, out) != CR_OK)
+                             loader->epoch, position, loader->shape, out) != CR_OK)
         cr_error_prefix("sample %lld of %s", (long long)index, cr_dataset_name(set));
     return cr_error_status();
 }
 
-static cr_status make_tensor(const cr_loader *loader, int64_t index, struct workspace *space,
+static cr_status make_tensor(const cr_loader *loader, int64_t position, struct workspace *space,
                              float *out, int64_t *label)
 {
+    int64_t index = loader->order[position];
     bool bytes = cr_dataset_dtype(loader->args.data) == CR_U8;
     void *target = bytes ? (void *)space->raw : (void *)out;
     if (cr_dataset_get(loader->args.data, index, target, label) != CR_OK)
@@ -105,7 +109,7 @@ static cr_status make_tensor(const cr_loader *loader, int64_t index, struct work
         out[i] = (float)space->raw[i] / WHITE;
     cr_sample sample = sample_of_shape(&loader->shape);
     sample.data = out;
-    cr_transform_apply(&loader->transforms, &sample, loader->args.seed, loader->epoch, index);
+    cr_transform_apply(&loader->transforms, &sample, loader->args.seed, loader->epoch, position);
     return CR_OK;
 }
 
@@ -123,8 +127,8 @@ static cr_status fill_batch(const cr_loader *loader, int64_t position, cr_batch 
     for (int64_t i = 0; i < batch->size && status == CR_OK; i++) {
         float *out = samples + i * loader->numel;
         indices[i] = loader->order[position + i];
-        status = pictures ? make_picture(loader, indices[i], &space, out, &labels[i])
-                          : make_tensor(loader, indices[i], &space, out, &labels[i]);
+        status = pictures ? make_picture(loader, position + i, &space, out, &labels[i])
+                          : make_tensor(loader, position + i, &space, out, &labels[i]);
     }
     workspace_free(&space);
     return status;

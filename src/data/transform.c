@@ -148,11 +148,11 @@ static void apply_from(const cr_transform_list *list, int first, cr_sample *samp
 }
 
 void cr_transform_apply(const cr_transform_list *list, cr_sample *sample, uint64_t seed,
-                        uint64_t epoch, int64_t index)
+                        uint64_t epoch, int64_t position)
 {
     if (!list || list->count == 0)
         return;
-    cr_generator generator = data_generator(seed, DATA_TRANSFORM, epoch, (uint64_t)index);
+    cr_generator generator = data_generator(seed, DATA_TRANSFORM, epoch, (uint64_t)position);
     apply_from(list, 0, sample, &generator);
 }
 
@@ -182,13 +182,13 @@ static cr_status check_shape(const cr_image *image, const cr_shape *shape)
 }
 
 cr_status cr_transform_picture(const cr_transform_list *list, cr_image *image, cr_image *spare,
-                               uint64_t seed, uint64_t epoch, int64_t index, cr_shape shape,
+                               uint64_t seed, uint64_t epoch, int64_t position, cr_shape shape,
                                float *out)
 {
     static const cr_transform_list none;
     if (!list)
         list = &none;
-    cr_generator generator = data_generator(seed, DATA_TRANSFORM, epoch, (uint64_t)index);
+    cr_generator generator = data_generator(seed, DATA_TRANSFORM, epoch, (uint64_t)position);
     int i = 0;
     for (; i < list->count && !is_for_tensors_only(list->items[i].type); i++) {
         const cr_transform *transform = &list->items[i];

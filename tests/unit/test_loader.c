@@ -141,6 +141,38 @@ static void workers_do_not_change_a_bit(void **state)
         assert_int_equal(seen[i], 1);
 }
 
+/* One sample that is drawn for every place of an epoch is changed differently in each, and from any
+ * place on as in the whole epoch. */
+static void a_sample_drawn_again_is_changed_anew(void **state)
+{
+    (void)state;
+    static struct record whole, rest;
+    struct slow_set slow;
+    double weights[SIZE] = { [4] = 1 };
+    cr_transform_list list = { 0 };
+    cr_transform_parse("flip,crop:1,erase", &list);
+    whole = rest = (struct record){ 0 };
+    cr_dataset *set = make_set(&slow, -1);
+    cr_sampler *sampler = cr_sampler_weighted(weights, SIZE, 32, false);
+    for (int part = 0; part < 2; part++) {
+        cr_loader *loader = cr_loader_new(set, .batch_size = 8, .sampler = sampler, .seed = 2,
+                                          .workers = 2 * part, .transforms = &list);
+        cr_loader_start(loader, 1, 16 * part);
+        take(loader, part ? &rest : &whole, 100);
+        cr_loader_free(loader);
+    }
+    assert_int_equal(whole.count, 32);
+    int different = 0;
+    for (int i = 1; i < 32; i++) {
+        assert_int_equal(whole.indices[i], 4);
+        different += memcmp(whole.samples[i], whole.samples[0], sizeof whole.samples[0]) != 0;
+    }
+    assert_true(different > 20);
+    assert_memory_equal(rest.samples, whole.samples[16], 16 * sizeof whole.samples[0]);
+    cr_sampler_free(sampler);
+    cr_dataset_free(set);
+}
+
 /* Without transforms a sample is its bytes divided by 255. */
 static void samples_are_scaled(void **state)
 {
@@ -394,6 +426,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(workers_do_not_change_a_bit, clear_state),
+        cmocka_unit_test_setup(a_sample_drawn_again_is_changed_anew, clear_state),
         cmocka_unit_test_setup(samples_are_scaled, clear_state),
         cmocka_unit_test_setup(an_epoch_goes_on_where_it_was_left, clear_state),
         cmocka_unit_test_setup(epochs_differ, clear_state),

@@ -119,10 +119,12 @@ typedef struct cr_train_run {
     /* The run directory: metrics.csv, log.txt, args.json, weights/best.safetensors,
      * weights/last.safetensors. NULL: nothing is written. */
     const char *folder;
-    const char *arguments; /* JSON for args.json; NULL: the settings themselves */
-    bool resume;           /* go on from weights/last.safetensors */
-    double save_seconds;   /* write last.safetensors at least this often; 0: 60, negative: only
-                            * after each epoch */
+    const char *arguments;    /* JSON for args.json; NULL: the settings themselves */
+    const char *const *notes; /* lines for log.txt when the run begins, such as what was left out */
+    int64_t note_count;
+    bool resume;         /* go on from weights/last.safetensors */
+    double save_seconds; /* write last.safetensors at least this often; 0: 60, negative: only
+                          * after each epoch */
     /* Called after each batch and each epoch. */
     void (*on_progress)(const cr_train_progress *progress, void *context);
     void (*on_epoch)(const cr_train_epoch *epoch, void *context);

@@ -199,6 +199,7 @@ const cli_option *option_named(const cli_command *command, const char *name);
 /* The names of the models of the zoo, of the optimisers, and of the parts of a data set. */
 const char *architecture_words(int index);
 const char *split_words(int index);
+cr_data_split split_of(const char *word);
 const char *optimizer_words(int index);
 
 /* --precision: its words, a word's dtype and back, and a remark if it is no faster than f32 on this
@@ -335,9 +336,19 @@ void show_pictures(FILE *stream, const cli_picture *pictures, int count);
  * channels of the classifier and get its classes, if one is given. NULL with an error set. */
 cr_dataset *open_data(const char *name, cr_data_split split, const cr_classifier *classifier);
 
+/* A data set as it is asked for: with the channels and classes of a classifier (NULL: three, and
+ * those that are found), with classes found in the paths by an expression (NULL: the subfolders'),
+ * and without pictures that cannot be read, which `broken` names (NULL: reading one is an error).
+ */
+typedef struct data_request {
+    const char *name, *label_by;
+    const cr_classifier *classifier;
+    cr_broken_pictures *broken;
+} data_request;
+
 /* All parts of a data set, of which some may be NULL. A set without parts is all training. False
  * with an error set. */
-bool open_data_parts(const char *name, const cr_classifier *classifier, cr_image_parts *parts);
+bool open_data_parts(const data_request *request, cr_image_parts *parts);
 
 /* Makes a picture small enough that no side is longer; false with an error set. */
 bool shrink_picture(cr_image *image, int64_t side);
@@ -385,6 +396,21 @@ typedef struct data_parts {
 /* label_by finds the classes in the paths of pictures; NULL: they are the subfolders. */
 bool data_parts_open(data_parts *parts, const char *name, const char *label_by);
 void data_parts_close(data_parts *parts);
+
+/* "0.7/0.15/0.15" for training, validation and test, or "0.75/0.25" without validation, of an
+ * option of that name (partition.c). False with an error set. */
+bool read_fractions(const char *option, const char *text, double fractions[DATA_PARTS]);
+
+/* Parts a set in two, or in three, of which those without a fraction stay NULL; samples of whose
+ * paths the expression group_by (NULL: none) finds the same are kept together. False with an error
+ * set. */
+bool part_set(cr_dataset *set, const char *group_by, double fraction, uint64_t seed,
+              cr_dataset **first, cr_dataset **second);
+bool part_in_three(cr_dataset *all, const char *group_by, const double fractions[DATA_PARTS],
+                   uint64_t seed, cr_dataset *parts[DATA_PARTS]);
+
+/* The group of each sample, to be freed with cr_free; NULL with an error set. */
+int64_t *groups_of(cr_dataset *set, const char *group_by);
 
 /* What a check finds of one picture. */
 typedef struct checked_picture {
@@ -483,11 +509,12 @@ void free_mistakes(cr_report_mistake *mistakes, int64_t count);
 bool scores_of(const cr_evaluation *evaluation, int64_t replicates, cr_classifier_scores *scores);
 
 /* The scores as a table, as members of a JSON object that has the classification report, and as
- * files beside a report: scores.json, scores.csv, classification_report.csv, predictions.csv. */
+ * files beside a report: scores.json, scores.csv, classification_report.csv, predictions.csv (with
+ * the files of the set's samples). */
 void print_scores(const cr_classifier_scores *scores, char *const *class_names);
 void scores_to_json(const cr_classifier_scores *scores, json_t *object);
 bool write_scores(const char *folder, const cr_classifier_scores *scores,
-                  const cr_evaluation *evaluation, const int64_t *confusion,
+                  const cr_evaluation *evaluation, const cr_dataset *set, const int64_t *confusion,
                   char *const *class_names, json_t *answer);
 
 /* --- Analysis of errors (finding.c, analysis*.c, disturbance.c) ------------------------------ */
@@ -564,6 +591,35 @@ bool profiling_end(const profile_options *options, const char *folder, FILE *str
 void print_memory(const char *what, const cr_memory_report *report);
 json_t *memory_to_json(const cr_memory_report *report);
 
+/* --- Training: its options (train_options.c, training_settings.c) ---------------------------- */
+
+typedef struct train_options {
+    const char *data, *augment, *split, *group_by, *label_by, *broken;
+    double validation;
+    const char *architecture, *weights, *from, *freeze, *preprocess, *crop, *normalize, *rates;
+    int64_t resize;
+    cr_model_settings model;
+    cr_train_settings train;
+    const char *optimizer, *schedule, *sampler;
+    number_list milestones;
+    int64_t plateau_patience, workers, threads, seed;
+    const char *precision;
+    const char *out, *name, *resume;
+    double save_seconds;
+    bool report, events, dry_run, quiet, json, transforms;
+    profile_options profile;
+} train_options;
+
+const char *normalize_words(int index);
+cr_normalization normalization_of(const char *word);
+
+/* What the options mean. `rates` is a copy of --lr-scale (NULL: not given), in which the names of
+ * the settings' rates then stand; transforms are those of evaluation. False with an error set. */
+bool train_options_translate(const train_options *chosen, char *rates,
+                             cr_transform_list *transforms, cr_train_settings *settings);
+
+int run_train(const arguments *args);
+
 /* --- Runs (run_folder.c, training.c, run_report.c) ------------------------------------------ */
 
 /* Makes parent/name-001, or the next number that is free; its path, to be freed with cr_free. */
@@ -575,13 +631,32 @@ bool is_run_folder(const char *folder);
 /* A text setting of a run from its args.json, to be freed with cr_free; NULL if there is none. */
 char *run_setting(const char *folder, const char *name);
 
-/* The sets of a training run. Without a held-out part validation is the test set. */
+/* Where the samples of a run come from (training_data.c). */
+typedef struct data_plan {
+    const char *name;
+    const char *split;    /* "0.75/0.25": all samples parted anew; NULL: the parts that there are */
+    const char *group_by; /* finds in a path what belongs together in one part; NULL: nothing */
+    const char *label_by; /* finds the class in a path; NULL: the subfolder is the class */
+    double validation;    /* share of the training samples, if there is no part to validate */
+    uint64_t seed;
+    bool skips_broken; /* leaves out pictures that cannot be read */
+} data_plan;
+
+/* The sets of a training run. Without a held-out part validation is the test set, and without a
+ * test part test is the validation set. */
 typedef struct training_data {
     const char *name;
     cr_dataset *train, *validation, *test;
+    cr_broken_pictures broken; /* that were left out */
 } training_data;
 
-bool training_data_open(training_data *data, const char *name, double validation, uint64_t seed);
+/* Classes and channels are a classifier's, if one is given. False with an error set. */
+bool training_data_open(training_data *data, const data_plan *plan,
+                        const cr_classifier *classifier);
+
+/* The plan of a run, from its args.json, whose strings *owner keeps (to be dropped in any case);
+ * false if the folder holds no run. */
+bool run_data_plan(const char *folder, data_plan *plan, json_t **owner);
 void training_data_close(training_data *data);
 
 /* What is shown while a run goes on. */

@@ -49,8 +49,7 @@ static const cli_example examples[] = {
 bool data_parts_open(data_parts *parts, const char *name, const char *label_by)
 {
     *parts = (data_parts){ 0 };
-    if (label_by ? cr_image_parts_open(name, .label_by = label_by, .parts = &parts->owned) != CR_OK
-                 : !open_data_parts(name, NULL, &parts->owned))
+    if (!open_data_parts(&(data_request){ .name = name, .label_by = label_by }, &parts->owned))
         return false;
     const data_part all[DATA_PARTS] = { { "train", parts->owned.train },
                                         { "validation", parts->owned.validation },

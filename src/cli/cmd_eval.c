@@ -20,11 +20,20 @@ typedef struct eval_settings {
     profile_options profile;
 } eval_settings;
 
-static const char *const split_names[] = { "test", "train" };
+static const char *const split_names[] = { "test", "train", "validation" };
 
 const char *split_words(int index)
 {
     return index < COUNT_OF(split_names) ? split_names[index] : NULL;
+}
+
+cr_data_split split_of(const char *word)
+{
+    static const cr_data_split splits[] = { CR_SPLIT_TEST, CR_SPLIT_TRAIN, CR_SPLIT_VALIDATION };
+    int index = 0;
+    while (strcmp(split_names[index], word) != 0)
+        index++;
+    return splits[index];
 }
 
 static const cli_option eval_options[] = {
@@ -32,7 +41,7 @@ static const cli_option eval_options[] = {
       "the data set: a folder of idx files, or the name of one in /usr/share/datasets [what the "
       "run was trained on]" },
     { "split", 0, "Data", CHOICE(eval_settings, split, split_words), "WORD", "test",
-      "which part of it" },
+      "which part of it; of a run's own data parted as the run had it" },
     { "batch-size", 'b', "Work", INTEGER(eval_settings, batch_size, 1, 1 << 20), "N", "256",
       "samples in a batch" },
     { "workers", 'j', "Work", INTEGER(eval_settings, workers, 0, 256), "N", "2",
@@ -80,7 +89,7 @@ typedef struct subject {
     const char *path; /* of the model */
     char *data;       /* the name of the data set */
     cr_classifier *classifier;
-    cr_dataset *set;
+    cr_dataset *set, *train; /* what is evaluated; what the model was trained on, NULL: not known */
     cr_evaluation evaluation;
     int64_t *confusion;
     cr_classifier_scores scores;
@@ -248,7 +257,7 @@ static bool write_page(const subject *s, const char *folder)
         .mistake_count = mistakes ? mistake_count : 0,
     };
     bool good = mistakes && command && cr_report_write(&report, folder) == CR_OK &&
-                write_scores(folder, &s->scores, &s->evaluation, s->confusion,
+                write_scores(folder, &s->scores, &s->evaluation, s->set, s->confusion,
                              s->classifier->class_names, answer_of(s));
     free_mistakes(mistakes, mistake_count);
     cr_free(command);
@@ -272,10 +281,10 @@ static cr_dataset *open_any_part(const char *name, const cr_classifier *classifi
 static bool look_into_errors(subject *s)
 {
     const eval_settings *settings = s->args->settings;
-    bool train = settings->split == split_names[1];
     s->analysis = (analysis){ .path = s->path,
                               .classifier = s->classifier,
                               .set = s->set,
+                              .train = s->train,
                               .evaluation = &s->evaluation,
                               .scores = s->scores.count ? &s->scores : NULL,
                               .samples = settings->analysis_samples,
@@ -284,36 +293,77 @@ static bool look_into_errors(subject *s)
                               .fractions = settings->learning_curve,
                               .epochs = settings->learning_epochs,
                               .quiet = settings->json || settings->csv };
-    char *trained_on = run_setting(s->path, "data");
-    s->analysis.train =
-        train ? cr_dataset_retain(s->set)
-              : open_data(trained_on ? trained_on : s->data, CR_SPLIT_TRAIN, s->classifier);
-    cr_free(trained_on);
-    if (!s->analysis.train && cr_error_status() != CR_ERROR_MEMORY)
-        cr_error_clear();
     if (settings->new_data)
         s->analysis.fresh = open_any_part(settings->new_data, s->classifier);
     bool good = !cr_failed() && analyse(&s->analysis);
-    cr_dataset_free(s->analysis.train);
     cr_dataset_free(s->analysis.fresh);
+    return good;
+}
+
+/* The part of a run's own data, parted as the run had it, and its training samples. */
+static bool open_own_data(subject *s, const data_plan *plan, cr_data_split split)
+{
+    training_data data;
+    bool good = training_data_open(&data, plan, s->classifier);
+    cr_dataset *const sets[] = { [CR_SPLIT_TRAIN] = data.train,
+                                 [CR_SPLIT_TEST] = data.test,
+                                 [CR_SPLIT_VALIDATION] = data.validation };
+    if (good) {
+        s->set = cr_dataset_retain(sets[split]);
+        s->train = cr_dataset_retain(data.train);
+    }
+    training_data_close(&data);
+    return good;
+}
+
+/* The training samples for an analysis of other data: the run's own, or the training part of that
+ * data. Where they cannot be opened, the analysis says less. */
+static void open_training_samples(subject *s, const data_plan *plan)
+{
+    training_data own = { 0 };
+    if (plan->name && training_data_open(&own, plan, s->classifier))
+        s->train = cr_dataset_retain(own.train);
+    else if (!plan->name)
+        s->train = open_data(s->data, CR_SPLIT_TRAIN, s->classifier);
+    training_data_close(&own);
+    if (cr_failed() && cr_error_status() != CR_ERROR_MEMORY)
+        cr_error_clear();
+}
+
+/* The data that was asked for, or that of the run. */
+static bool open_subject(subject *s, const data_plan *plan)
+{
+    const eval_settings *settings = s->args->settings;
+    cr_data_split split = split_of(settings->split);
+    const char *name = settings->data ? settings->data : plan->name;
+    if (!name)
+        cr_error_set(CR_ERROR_ARGUMENT, "%s does not say what it was trained on: give --data DATA",
+                     s->path);
+    s->data = name ? cr_string_copy(name) : NULL;
+    if (s->data && !settings->data)
+        return open_own_data(s, plan, split);
+    if (s->data)
+        s->set = open_data(settings->data, split, s->classifier);
+    if (s->set && settings->analyze)
+        open_training_samples(s, plan);
+    return s->set && !cr_failed();
+}
+
+static bool open_model_and_data(subject *s)
+{
+    data_plan plan;
+    json_t *owner;
+    s->classifier = cr_classifier_load(s->path);
+    run_data_plan(s->path, &plan, &owner);
+    bool good = s->classifier && open_subject(s, &plan);
+    json_decref(owner);
     return good;
 }
 
 static bool evaluate(subject *s)
 {
     const eval_settings *settings = s->args->settings;
-    bool train = settings->split == split_names[1];
-    s->classifier = cr_classifier_load(s->path);
-    if (!s->classifier)
-        return false;
-    s->data = settings->data ? cr_string_copy(settings->data) : run_setting(s->path, "data");
-    if (!s->data && !cr_failed())
-        cr_error_set(CR_ERROR_ARGUMENT, "%s does not say what it was trained on: give --data DATA",
-                     s->path);
-    if (!s->data)
-        return false;
-    s->set = open_data(s->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST, s->classifier);
-    if (!s->set)
+    if (!open_model_and_data(s))
         return false;
     int64_t warm_up = cr_dataset_size(s->set) > settings->batch_size;
     if (!profiling_begin(&settings->profile, warm_up) ||
@@ -355,6 +405,7 @@ static int run(const arguments *args)
     findings_free(&s.analysis.found);
     cr_evaluation_free(&s.evaluation);
     cr_dataset_free(s.set);
+    cr_dataset_free(s.train);
     cr_classifier_free(s.classifier);
     cr_free(s.data);
     cr_frame_end_all();

@@ -373,12 +373,11 @@ static bool write_explanations(const prediction *p, const char *folder)
 static bool work(prediction *p)
 {
     const predict_settings *settings = p->args->settings;
-    bool train = strcmp(settings->split, "train") == 0;
     p->classifier = cr_classifier_load(p->args->operands[0]);
     if (!p->classifier)
         return false;
     if (settings->data) {
-        p->set = open_data(settings->data, train ? CR_SPLIT_TRAIN : CR_SPLIT_TEST, p->classifier);
+        p->set = open_data(settings->data, split_of(settings->split), p->classifier);
         if (!p->set)
             return false;
     }

@@ -21,48 +21,6 @@ typedef struct splitting {
     double fractions[DATA_PARTS];
 } splitting;
 
-/* "0.7/0.15/0.15", or "0.75/0.25" for training and test. */
-static bool read_fractions(splitting *s)
-{
-    char words[100];
-    double values[DATA_PARTS], sum = 0;
-    int count = 0;
-    snprintf(words, sizeof words, "%s", s->settings->fractions);
-    bool good = strlen(s->settings->fractions) < sizeof words;
-    for (char *at = words; good && at; count++) {
-        char *slash = strchr(at, '/');
-        if (slash)
-            *slash++ = '\0';
-        good = count < DATA_PARTS && cr_parse_double(at, &values[count]) && values[count] > 0;
-        sum += good ? values[count] : 0;
-        at = slash;
-    }
-    if (!good || count < 2 || sum > 1.000001) {
-        cr_error_set(CR_ERROR_ARGUMENT,
-                     "--fractions %s: two or three numbers above 0 are needed, which add up to at "
-                     "most 1, such as 0.7/0.15/0.15",
-                     s->settings->fractions);
-        return false;
-    }
-    s->fractions[0] = values[0] / sum;
-    s->fractions[1] = count == 3 ? values[1] / sum : 0;
-    s->fractions[2] = values[count - 1] / sum;
-    return true;
-}
-
-/* Parts a set in two, by groups if there is an expression for them. */
-static bool part(const splitting *s, cr_dataset *set, double fraction, uint64_t seed,
-                 cr_dataset **first, cr_dataset **second)
-{
-    if (!s->settings->group_by)
-        return cr_dataset_split(set, fraction, seed, first, second) == CR_OK;
-    int64_t *groups = cr_alloc_array((size_t)cr_dataset_size(set), sizeof *groups);
-    bool good = groups && cr_dataset_group_by_path(set, s->settings->group_by, groups) == CR_OK &&
-                cr_dataset_split_groups(set, groups, fraction, seed, first, second) == CR_OK;
-    cr_free(groups);
-    return good;
-}
-
 static bool open_source(splitting *s, const char *name)
 {
     cr_dataset *sets[DATA_PARTS];
@@ -85,16 +43,8 @@ static bool open_source(splitting *s, const char *name)
 
 static bool make_parts(splitting *s)
 {
-    uint64_t seed = (uint64_t)s->settings->seed;
-    cr_dataset *rest = NULL;
-    double later = s->fractions[1] + s->fractions[2];
-    bool good = part(s, s->all, s->fractions[0], seed, &s->parts[0], &rest);
-    if (good && s->fractions[1] > 0)
-        good = part(s, rest, s->fractions[1] / later, seed + 1, &s->parts[1], &s->parts[2]);
-    else if (good)
-        s->parts[2] = cr_dataset_retain(rest);
-    cr_dataset_free(rest);
-    return good;
+    return part_in_three(s->all, s->settings->group_by, s->fractions, (uint64_t)s->settings->seed,
+                         s->parts);
 }
 
 /* ---- tables ---- */
@@ -263,7 +213,8 @@ static void print_split(const splitting *s)
 
 static bool work(splitting *s, const char *name)
 {
-    if (!read_fractions(s) || !open_source(s, name) || !make_parts(s))
+    if (!read_fractions("fractions", s->settings->fractions, s->fractions) ||
+        !open_source(s, name) || !make_parts(s))
         return false;
     bool good = cr_folder_make(s->settings->out) == CR_OK;
     for (int i = 0; i < DATA_PARTS && good; i++)

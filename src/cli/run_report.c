@@ -10,6 +10,7 @@
 #include "cresset/thread.h"
 
 #define SHOWN_MISTAKES 48
+#define SHOWN_BROKEN   12
 #define BOOTSTRAP      1000 /* replicates for the intervals of scores */
 
 /* The columns of the report by epoch, one block of memory. */
@@ -26,6 +27,9 @@ typedef struct findings {
     cr_report_mistake *mistakes;
     int64_t mistake_count;
     curves curves;
+    cr_report_entry *left_out; /* broken pictures */
+    int64_t left_out_count;
+    char more[NUMBER_SIZE + 32];
     cr_report_entry *settings; /* the values are to be freed */
     int64_t setting_count;
 } findings;
@@ -74,6 +78,23 @@ static bool collect_settings(findings *f, const arguments *args)
     return good;
 }
 
+/* The pictures that were left out because they cannot be read, as lines of the summary. */
+static bool collect_broken(findings *f, const cr_broken_pictures *broken)
+{
+    f->left_out = cr_alloc_zeroed(SHOWN_BROKEN + 1, sizeof *f->left_out);
+    if (!f->left_out)
+        return false;
+    for (int64_t i = 0; i < broken->count && i < SHOWN_BROKEN; i++)
+        f->left_out[f->left_out_count++] =
+            (cr_report_entry){ i ? "" : "Left out", broken->sentences[i] };
+    if (broken->count > SHOWN_BROKEN) {
+        snprintf(f->more, sizeof f->more, "and %lld more, which log.txt names",
+                 (long long)(broken->count - SHOWN_BROKEN));
+        f->left_out[f->left_out_count++] = (cr_report_entry){ "", f->more };
+    }
+    return true;
+}
+
 static bool find_out(findings *f, const run_outcome *outcome)
 {
     const training_data *data = outcome->data;
@@ -90,7 +111,8 @@ static bool find_out(findings *f, const run_outcome *outcome)
     f->mistakes =
         mistakes_of(&f->evaluation, f->classifier, data->test, SHOWN_MISTAKES, &f->mistake_count);
     return f->confusion && f->mistakes && scores_of(&f->evaluation, BOOTSTRAP, &f->scores) &&
-           collect_curves(&f->curves, outcome->result) && collect_settings(f, outcome->args);
+           collect_curves(&f->curves, outcome->result) && collect_settings(f, outcome->args) &&
+           collect_broken(f, &data->broken);
 }
 
 static void forget(findings *f)
@@ -101,6 +123,7 @@ static void forget(findings *f)
     cr_free(f->confusion);
     cr_classifier_scores_free(&f->scores);
     cr_free(f->curves.train_loss);
+    cr_free(f->left_out);
     for (int64_t i = 0; i < f->setting_count; i++)
         cr_free((void *)f->settings[i].value);
     cr_free(f->settings);
@@ -132,6 +155,8 @@ static bool write_report(const findings *f, const run_outcome *outcome)
         .best_epoch = result->best_epoch,
         .best_accuracy = best ? best->validation_accuracy : 0,
         .test_accuracy = f->evaluation.accuracy,
+        .facts = f->left_out,
+        .fact_count = f->left_out_count,
         .epochs = result->count,
         .train_loss = f->curves.train_loss,
         .validation_loss = f->curves.validation_loss,
@@ -201,6 +226,10 @@ static int print_outcome_json(const findings *f, const run_outcome *outcome)
         result->seconds, "peak_memory_bytes", (json_int_t)cr_process_memory_peak(), "test_accuracy",
         json_finite(f->evaluation.accuracy), "test_loss", json_finite(f->evaluation.loss),
         "test_samples", (json_int_t)f->evaluation.count, "epochs", epochs_to_json(result));
+    json_t *left_out = json_array();
+    for (int64_t i = 0; i < outcome->data->broken.count; i++)
+        json_array_append_new(left_out, json_string(outcome->data->broken.sentences[i]));
+    json_object_set_new(answer, "left_out", left_out);
     if (outcome->profile)
         json_object_set(answer, "profile", outcome->profile);
     return print_json(outcome->args->command, answer);

@@ -49,25 +49,27 @@ static void refuse_unknown(const char *path)
 }
 
 /* Pictures in files, with the channels and classes of the model that is to see them. */
-static void open_pictures(const char *path, const cr_classifier *classifier, cr_image_parts *parts)
+static void open_pictures(const char *path, const data_request *request, cr_image_parts *parts)
 {
+    const cr_classifier *classifier = request->classifier;
     int64_t channels = classifier ? classifier->input.dim[0] : 0;
     cr_image_parts_open(path, .channels = channels == 1 ? 1 : 3,
                         .class_names =
                             classifier ? (const char *const *)classifier->class_names : NULL,
-                        .class_count = classifier ? classifier->class_count : 0, .parts = parts);
+                        .class_count = classifier ? classifier->class_count : 0, .parts = parts,
+                        .label_by = request->label_by, .broken = request->broken);
 }
 
-bool open_data_parts(const char *name, const cr_classifier *classifier, cr_image_parts *parts)
+bool open_data_parts(const data_request *request, cr_image_parts *parts)
 {
     *parts = (cr_image_parts){ 0 };
-    char *path = find_data(name);
+    char *path = find_data(request->name);
     if (!path)
         return false;
-    if (cr_data_kind_at(path) != CR_DATA_UNKNOWN)
+    if (cr_data_kind_at(path) != CR_DATA_UNKNOWN && !request->label_by)
         open_known_parts(path, parts);
-    else if (cr_image_parts_at(path))
-        open_pictures(path, classifier, parts);
+    else if (cr_image_parts_at(path) || request->label_by)
+        open_pictures(path, request, parts);
     else
         refuse_unknown(path);
     cr_free(path);
@@ -102,7 +104,8 @@ cr_dataset *open_data(const char *name, cr_data_split split, const cr_classifier
     cr_dataset *set = NULL;
     if (path && cr_data_kind_at(path) != CR_DATA_UNKNOWN)
         set = cr_dataset_open(path, split);
-    else if (path && open_data_parts(name, classifier, &parts))
+    else if (path &&
+             open_data_parts(&(data_request){ .name = name, .classifier = classifier }, &parts))
         set = choose_part(&parts, name, split);
     cr_free(path);
     return set;

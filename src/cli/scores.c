@@ -176,10 +176,12 @@ static void append_quoted(cr_text *text, const char *name)
 
 /* What was said of each sample; the number of a sample is its place in the set. */
 static bool write_predictions(const char *folder, const cr_evaluation *evaluation,
-                              char *const *class_names)
+                              const cr_dataset *set, char *const *class_names)
 {
     cr_text text = { 0 };
-    cr_text_append(&text, "sample,truth,predicted,correct,probability\n");
+    bool has_paths = evaluation->count > 0 && *cr_dataset_path(set, 0);
+    cr_text_printf(&text, "sample,truth,predicted,correct,probability%s\n",
+                   has_paths ? ",path" : "");
     for (int64_t i = 0; i < evaluation->count; i++) {
         int64_t truth = evaluation->truth[i], predicted = evaluation->predicted[i];
         cr_text_printf(&text, "%lld,", (long long)i);
@@ -188,6 +190,10 @@ static bool write_predictions(const char *folder, const cr_evaluation *evaluatio
         append_quoted(&text, class_names[predicted]);
         cr_text_printf(&text, ",%d", truth == predicted);
         append_number(&text, evaluation->probabilities[i * evaluation->classes + predicted]);
+        if (has_paths) {
+            cr_text_append(&text, ",");
+            append_quoted(&text, cr_dataset_path(set, i));
+        }
         cr_text_append(&text, "\n");
     }
     bool good = write_text(folder, "predictions.csv", text.data, text.length);
@@ -196,7 +202,7 @@ static bool write_predictions(const char *folder, const cr_evaluation *evaluatio
 }
 
 bool write_scores(const char *folder, const cr_classifier_scores *scores,
-                  const cr_evaluation *evaluation, const int64_t *confusion,
+                  const cr_evaluation *evaluation, const cr_dataset *set, const int64_t *confusion,
                   char *const *class_names, json_t *answer)
 {
     char *json = answer ? json_dumps(answer, JSON_INDENT(2) | JSON_REAL_PRECISION(10)) : NULL;
@@ -208,7 +214,7 @@ bool write_scores(const char *folder, const cr_classifier_scores *scores,
     bool good = json && csv && write_text(folder, "scores.json", json, strlen(json)) &&
                 write_text(folder, "classification_report.csv", csv, strlen(csv)) &&
                 write_score_table(folder, scores) &&
-                write_predictions(folder, evaluation, class_names);
+                write_predictions(folder, evaluation, set, class_names);
     free(json);
     cr_free(csv);
     return good;

@@ -5,45 +5,8 @@
 #include "cli.h"
 #include "cresset/system.h"
 
-#define EPOCH_LINE "%*s %10s  %10s  %10s  %10s   %9s  %8s%s\n"
-
-bool training_data_open(training_data *data, const char *name, double validation, uint64_t seed)
-{
-    *data = (training_data){ 0 };
-    data->name = name;
-    cr_image_parts parts;
-    if (!open_data_parts(name, NULL, &parts))
-        return false;
-    cr_dataset *own = parts.validation ? parts.validation : parts.test;
-    bool good = parts.train != NULL;
-    if (!good)
-        cr_error_set(CR_ERROR_IO, "%s has no training part", name);
-    if (good && validation > 0 && !parts.validation) {
-        good = cr_dataset_split(parts.train, 1 - validation, seed, &data->train,
-                                &data->validation) == CR_OK;
-    } else if (good) {
-        data->train = cr_dataset_retain(parts.train);
-        data->validation = cr_dataset_retain(own);
-    }
-    if (good && !data->validation) {
-        cr_error_set(CR_ERROR_IO,
-                     "%s has a training part only; hold some of it out with --validation 0.2, or "
-                     "part it with cresset data split",
-                     name);
-        good = false;
-    }
-    data->test = cr_dataset_retain(parts.test ? parts.test : data->validation);
-    cr_image_parts_free(&parts);
-    return good;
-}
-
-void training_data_close(training_data *data)
-{
-    cr_dataset_free(data->train);
-    cr_dataset_free(data->validation);
-    cr_dataset_free(data->test);
-    *data = (training_data){ 0 };
-}
+#define SHOWN_BROKEN 5
+#define EPOCH_LINE   "%*s %10s  %10s  %10s  %10s   %9s  %8s%s\n"
 
 static void print_heading(const training_view *view, const cr_train_settings *settings,
                           const training_data *data)
@@ -57,6 +20,14 @@ static void print_heading(const training_view *view, const cr_train_settings *se
            format_count(train, cr_dataset_size(data->train)),
            format_count(validation, cr_dataset_size(data->validation)),
            format_count(test, cr_dataset_size(data->test)));
+    for (int64_t i = 0; i < data->broken.count; i++) {
+        if (i == SHOWN_BROKEN) {
+            printf("          and %lld more, which log.txt names\n",
+                   (long long)(data->broken.count - i));
+            break;
+        }
+        printf("%s%s\n", i ? "          " : "left out  ", data->broken.sentences[i]);
+    }
     printf("training  %s at %g, %s schedule, %lld epoch%s in batches of %lld, seed %llu\n",
            cr_optim_name(settings->optimizer.kind), settings->optimizer.lr,
            cr_train_schedule_name(settings->schedule), (long long)settings->epochs,

@@ -464,6 +464,8 @@ static cr_status trainer_loop(struct trainer *trainer)
             (long long)cr_model_parameter_count(trainer->classifier->model, false),
             cr_dataset_name(trainer->train), (long long)cr_dataset_size(trainer->train),
             (long long)trainer->batches);
+    for (int64_t i = 0; i < trainer->run.note_count; i++)
+        run_log(trainer, "%s", trainer->run.notes[i]);
     while (!trainer->state.is_over &&
            (int64_t)trainer->state.loader.epoch < trainer->settings.epochs) {
         if (train_epoch(trainer) != CR_OK || end_epoch(trainer) != CR_OK)

@@ -99,7 +99,7 @@ class EvalTest(TrainedTest):
                          "Is the new data like the training data?"):
             self.assertIn(question, found)
             self.assertRegex(found[question]["answer"], r"\d.*\.$")
-        self.assertIn("from 80 to 400 training samples",
+        self.assertIn("from 76 to 380 training samples",
                       found["Is the data enough?"]["answer"].lower())
         with open(self.path("analysis/report.html"), encoding="utf-8") as file:
             self.assertIn("<h2>Analysis of errors</h2>", file.read())

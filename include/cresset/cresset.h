@@ -12,6 +12,7 @@
 #include "cresset/explain.h"
 #include "cresset/file.h"
 #include "cresset/grad_scaler.h"
+#include "cresset/graph.h"
 #include "cresset/idx.h"
 #include "cresset/image.h"
 #include "cresset/memory.h"

@@ -6,7 +6,7 @@
  * own, so a kept copy holds no graph, and gradients are added up in the parameter's dtype. */
 #include <pthread.h>
 
-#include "autograd/graph.h"
+#include "autograd/autograd.h"
 #include "cresset/pointwise.h"
 #include "kernels/elementwise/elementwise.h"
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "autograd/graph.h"
+#include "autograd/autograd.h"
 #include "cresset/pointwise.h"
 
 struct visit {

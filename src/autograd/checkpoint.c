@@ -2,7 +2,7 @@
  * function computed, and computes it again when backward comes by. */
 #include <string.h>
 
-#include "autograd/graph.h"
+#include "autograd/autograd.h"
 
 struct checkpoint_attributes {
     cr_checkpoint_function function;

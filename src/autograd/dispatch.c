@@ -5,7 +5,7 @@
  * mode) is decided here and nowhere else. */
 #include <string.h>
 
-#include "autograd/graph.h"
+#include "autograd/autograd.h"
 #include "cresset/pointwise.h"
 #include "kernels/elementwise/elementwise.h"
 #include "profile/profile.h"

@@ -1,7 +1,7 @@
 /* What each thread has switched on or off, and the flags and gradients of single tensors. */
 #include <math.h>
 
-#include "autograd/graph.h"
+#include "autograd/autograd.h"
 
 static CR_THREAD_LOCAL struct grad_modes modes = { .grad_enabled = true, .autocast = CR_F32 };
 static CR_THREAD_LOCAL bool anomaly_mode;
@@ -127,7 +127,7 @@ cr_tensor *cr_detach(cr_tensor *tensor)
 {
     if (!tensor || cr_failed())
         return NULL;
-    return cr_frame_add(tensor_alias_owned(tensor));
+    return cr_frame_add(tensor_is_traced ? cr_retain(tensor) : tensor_alias_owned(tensor));
 }
 
 cr_status cr_register_hook(cr_tensor *tensor, cr_grad_hook function, void *context)

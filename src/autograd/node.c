@@ -1,7 +1,7 @@
 /* Nodes of the graph: made by the dispatcher, freed without recursion. */
 #include <string.h>
 
-#include "autograd/graph.h"
+#include "autograd/autograd.h"
 
 static atomic_uint_fast64_t next_sequence = 1;
 

@@ -44,7 +44,10 @@ cr_tensor *cr_block_with(cr_scope at, cr_block_function function, const void *se
         return cr_checkpoint_with(run_block, inputs, count, &block, sizeof block);
     }
     cr_frame frame = cr_frame_begin();
+    const char *around = layer_name;
+    layer_name = cr_scope_name(at);
     cr_tensor *output = function(at, inputs, settings);
+    layer_name = around;
     layer_tell(at, "Block", count > 0 ? inputs[0] : NULL, output);
     return cr_frame_end_with(frame, output);
 }

@@ -3,6 +3,7 @@
 #include "profile/profile.h"
 
 CR_THREAD_LOCAL struct layer_observer *layer_observer;
+CR_THREAD_LOCAL const char *layer_name = "";
 
 static CR_THREAD_LOCAL cr_layer_watch layer_watch;
 
@@ -27,6 +28,8 @@ struct layer layer_begin(cr_scope at, const char *name, const char *kind, cr_ten
 {
     struct layer layer = { .at = cr_at(at, name), .kind = kind, .input = input };
     layer.frame = cr_frame_begin();
+    layer.around = layer_name;
+    layer_name = cr_scope_name(layer.at);
     if (layer_observer)
         layer.multiply_adds_before = layer_observer->multiply_adds(layer_observer->context);
     if (profile_mode()) {
@@ -45,6 +48,7 @@ cr_tensor *layer_end(struct layer layer, cr_tensor *output)
     if (!output && layer.at.node)
         cr_error_prefix("%s", cr_scope_name(layer.at));
     output = cr_frame_end_with(layer.frame, output);
+    layer_name = layer.around;
     if (CR_UNLIKELY(layer.profiled)) {
         profile_pop(layer.profiled);
         profile_set_layer(layer.outer);

@@ -17,12 +17,17 @@ struct layer {
     const char *kind;
     cr_tensor *input;
     int64_t multiply_adds_before;
-    const char *outer; /* layer, for the profiler */
+    const char *outer;  /* layer, for the profiler */
+    const char *around; /* layer_name outside of it */
     uint32_t profiled;
 };
 
 struct layer layer_begin(cr_scope at, const char *name, const char *kind, cr_tensor *input);
 cr_tensor *layer_end(struct layer layer, cr_tensor *output);
+
+/* The dotted name of the layer or block that the calling thread runs, "" outside of any. Borrowed
+ * from the model. */
+extern CR_THREAD_LOCAL const char *layer_name;
 
 /* Tells who watches the layers of this thread of one that has run. */
 void layer_tell(cr_scope at, const char *kind, cr_tensor *input, cr_tensor *output);

@@ -293,6 +293,18 @@ static const cr_op native_batch_norm_add_relu_op = {
 
 /* ---- batch_norm ---- */
 
+/* Traced, what follows the norm are ops of their own. */
+static cr_tensor *batch_norm_apart(cr_tensor **in, const struct batch_norm_attributes *attributes)
+{
+    struct batch_norm_attributes alone = *attributes;
+    cr_tensor *residual = in[IN_RESIDUAL];
+    alone.relu = false;
+    in[IN_RESIDUAL] = NULL;
+    cr_tensor *y = cr_apply(&native_batch_norm_op, (cr_inputs){ IN_COUNT, in }, &alone);
+    y = residual ? cr_add(y, residual) : y;
+    return attributes->relu ? cr_relu(y) : y;
+}
+
 /* In training the running statistics are edited in place, so they are not converted then. */
 static cr_status batch_norm_compose(cr_compose_call *call)
 {
@@ -312,7 +324,8 @@ static cr_status batch_norm_compose(cr_compose_call *call)
     }
     const cr_op *op = attributes->relu && in[IN_RESIDUAL] ? &native_batch_norm_add_relu_op
                                                           : &native_batch_norm_op;
-    cr_tensor *y = cr_apply(op, (cr_inputs){ IN_COUNT, in }, attributes);
+    cr_tensor *y = tensor_is_traced ? batch_norm_apart(in, attributes)
+                                    : cr_apply(op, (cr_inputs){ IN_COUNT, in }, attributes);
     call->outputs[0] = cr_to_dtype(y, dtype);
     return CR_OK;
 }

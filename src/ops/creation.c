@@ -33,7 +33,7 @@ static cr_tensor *wide_vector(int64_t count, int dtype, int device)
     cr_shape shape = { .ndim = 1, .dim = { count } };
     if (check_creation(dtype, device) != CR_OK)
         return NULL;
-    return tensor_new((cr_device)device, wide, &shape);
+    return tensor_new(tensor_is_traced ? CR_CPU : (cr_device)device, wide, &shape);
 }
 
 static void fill_steps(cr_tensor *out, double start, double step)

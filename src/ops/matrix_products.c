@@ -329,7 +329,7 @@ static cr_status linear_gelu_compose(cr_compose_call *call)
     bool recorded = false;
     for (int i = 0; i < call->input_count; i++)
         recorded = recorded || (call->inputs[i] && call->inputs[i]->requires_grad);
-    if (recorded && cr_grad_enabled())
+    if ((recorded && cr_grad_enabled()) || tensor_is_traced)
         call->outputs[0] =
             cr_gelu(cr_functional_linear(call->inputs[0], call->inputs[1], CALL_INPUT(call, 2)),
                     CR_GELU_NONE);

@@ -18,11 +18,14 @@ static cr_tensor *with_options(cr_tensor *tensor, const cr_tensor_args *args)
     return tensor;
 }
 
+CR_THREAD_LOCAL bool tensor_is_traced;
+
 cr_tensor *cr_empty_with(cr_tensor_args args)
 {
     if (cr_failed())
         return NULL;
-    return with_options(tensor_new(args.device, args.dtype, &args.shape), &args);
+    cr_device device = tensor_is_traced ? CR_CPU : args.device;
+    return with_options(tensor_new(device, args.dtype, &args.shape), &args);
 }
 
 cr_tensor *cr_zeros_with(cr_tensor_args args)

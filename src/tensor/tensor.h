@@ -81,6 +81,11 @@ cr_tensor *tensor_new(cr_device device, cr_dtype dtype, const cr_shape *shape);
 /* The same without a frame: the caller owns one reference. */
 cr_tensor *tensor_new_owned(cr_device device, cr_dtype dtype, const cr_shape *shape);
 
+/* Set while the calling thread runs a model on CR_META to know its graph (graph/trace.c): what
+ * cr_empty and its kin and ranges make on CR_META has data then, since it is constant, and what can
+ * be one op or several is several. */
+extern CR_THREAD_LOCAL bool tensor_is_traced;
+
 /* A tensor that shares `base`'s storage; offset counts from base's first element. Frame-owned. */
 cr_tensor *tensor_view(cr_tensor *base, cr_dtype dtype, const cr_shape *shape,
                        const int64_t *stride, int64_t offset);

@@ -1,6 +1,6 @@
 /* The graph that backward walks: a node for each op that ran with gradients wanted. */
-#ifndef CR_AUTOGRAD_GRAPH_H
-#define CR_AUTOGRAD_GRAPH_H
+#ifndef CR_AUTOGRAD_AUTOGRAD_H
+#define CR_AUTOGRAD_AUTOGRAD_H
 
 #include "cresset/autograd.h"
 #include "cresset/op.h"

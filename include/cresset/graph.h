@@ -1,0 +1,102 @@
+/* A model as a graph: what its function does, written down as a list of ops over values.
+ *
+ * The function is run without data, in eval mode and without gradients, for batches of three sizes;
+ * what differs between them is taken for a function of the batch size N, so one graph serves
+ * batches of every size. Other sizes of height, width or length are another graph, which takes
+ * milliseconds to make.
+ *
+ *     cr_graph *graph = cr_graph_trace(model, .function = cr_run_architecture, .settings = &bound,
+ *                                      .sample = CR_SHAPE(3, 224, 224));
+ *     cr_tensor *logits;
+ *     cr_graph_run(graph, &images, &logits);
+ *     cr_graph_free(graph);
+ *
+ * A graph shares the parameters of its model: it holds them, and sees what is written into them. It
+ * may be read from many threads at once; making and changing one belongs to one thread. */
+#ifndef CRESSET_GRAPH_H
+#define CRESSET_GRAPH_H
+
+#include "cresset/nn.h"
+#include "cresset/text.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cr_graph cr_graph;
+
+/* ---- making one ---- */
+
+#define CR_GRAPH_INPUTS  16
+#define CR_GRAPH_OUTPUTS 16
+
+/* One input of a model: a batch of samples of this shape, the batch dimension coming first; with
+ * .no_batch a tensor of exactly this shape. */
+typedef struct cr_graph_input {
+    const char *name; /* NULL: "input", or "input0" and so on where there are several */
+    cr_shape sample;
+    cr_dtype dtype;
+    bool no_batch;
+} cr_graph_input;
+
+/* A model of several inputs or outputs: fills outputs, at most CR_GRAPH_OUTPUTS, owned by the
+ * frame, and says how many there are. */
+typedef cr_status (*cr_graph_function)(cr_scope at, cr_tensor *const *inputs, int input_count,
+                                       cr_tensor **outputs, int *output_count,
+                                       const void *settings);
+
+/* What is traced: a model function on samples of a shape (without the batch dimension), or, where
+ * .many is given, a function of several inputs. Parameters are built if they are not there. Integer
+ * tensors that the function makes and reads itself (shapes, sizes) may depend on the batch size;
+ * constants that ops read may do so only by repeating along it. What is written in place (cr_add_
+ * and its kin) is not seen: a function that is traced must not. */
+typedef struct cr_graph_args {
+    cr_model *model;
+    cr_model_function function;
+    const void *settings; /* of either function */
+    cr_shape sample;
+    cr_dtype dtype;
+    cr_graph_function many;
+    const cr_graph_input *inputs;
+    int input_count;
+    const char *const *output_names; /* NULL: "output", or "output0" and so on */
+} cr_graph_args;
+
+/* NULL on failure, where the message names the op that stands in the way. The model is put into
+ * eval mode meanwhile. */
+#define cr_graph_trace(...) cr_graph_trace_with((cr_graph_args){ .model = __VA_ARGS__ })
+cr_graph *cr_graph_trace_with(cr_graph_args args);
+void cr_graph_free(cr_graph *graph);
+
+/* An independent copy, which shares parameters and constants. NULL on failure. */
+cr_graph *cr_graph_copy(const cr_graph *graph);
+
+/* ---- what it is ---- */
+
+/* Name (borrowed), dtype and shape of an input or output; sizes that depend on N are -1. */
+typedef struct cr_graph_port {
+    const char *name;
+    cr_dtype dtype;
+    cr_shape shape;
+} cr_graph_port;
+
+int cr_graph_input_count(const cr_graph *graph);
+int cr_graph_output_count(const cr_graph *graph);
+cr_graph_port cr_graph_input_at(const cr_graph *graph, int index);
+cr_graph_port cr_graph_output_at(const cr_graph *graph, int index);
+
+/* Appends one line for each node: its results with their shapes, the op with its attributes, and
+ * the layer that it is of. */
+void cr_graph_print(const cr_graph *graph, cr_text *text);
+
+/* ---- running it ---- */
+
+/* Runs the ops one by one through the dispatcher, without gradients: the reference for what faster
+ * ways of running a graph give. `inputs` and `outputs` are as many as the graph has; the batch size
+ * is found from the inputs. Outputs are owned by the frame, NULL on failure. */
+cr_status cr_graph_run(const cr_graph *graph, cr_tensor *const *inputs, cr_tensor **outputs);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -11,11 +11,10 @@ static int64_t round_half_even(double value)
     return (int64_t)nearbyint(value);
 }
 
-/* Cuts out a box that may hang over the edges, where it becomes `fill`. */
-static cr_status cut(cr_image *image, cr_image *spare, int64_t top, int64_t left, int64_t height,
-                     int64_t width, uint8_t fill)
+cr_status data_cut(cr_image *image, cr_image *spare, const struct data_box *box, uint8_t fill)
 {
     size_t channels = (size_t)image->channels;
+    int64_t top = box->top, left = box->left, height = box->height, width = box->width;
     if (cr_image_resize_room(spare, height, width, image->channels) != CR_OK)
         return cr_error_status();
     int64_t first = CR_MIN(CR_MAX(-left, 0), width); /* of the columns that the picture has */
@@ -65,14 +64,20 @@ static int64_t middle(int64_t size, int64_t wanted)
     return round_half_even((double)(size - wanted) / 2);
 }
 
+static struct data_box center_box(const cr_transform *transform, int64_t height, int64_t width)
+{
+    struct data_box box = { .height = wanted_height(transform), .width = wanted_width(transform) };
+    box.top = middle(height, box.height);
+    box.left = middle(width, box.width);
+    return box;
+}
+
 static cr_status center_crop(const cr_transform *transform, cr_image *image, cr_image *spare,
                              cr_generator *generator)
 {
     (void)generator;
-    int64_t height = wanted_height(transform);
-    int64_t width = wanted_width(transform);
-    return cut(image, spare, middle(image->height, height), middle(image->width, width), height,
-               width, 0);
+    struct data_box box = center_box(transform, image->height, image->width);
+    return data_cut(image, spare, &box, 0);
 }
 
 const cr_transform_type data_center_crop = {
@@ -128,8 +133,8 @@ static cr_status pad(const cr_transform *transform, cr_image *image, cr_image *s
     int64_t width = image->width + 2 * padding;
     size_t channels = (size_t)image->channels;
     if (mode == PAD_CONSTANT)
-        return cut(image, spare, -padding, -padding, height, width,
-                   (uint8_t)transform->parameters[1]);
+        return data_cut(image, spare, &(struct data_box){ -padding, -padding, height, width },
+                        (uint8_t)transform->parameters[1]);
     if (cr_image_resize_room(spare, height, width, image->channels) != CR_OK)
         return cr_error_status();
     uint8_t *out = spare->pixels;
@@ -176,22 +181,33 @@ static const char *check_random_crop(const cr_transform *transform, int64_t chan
     return data_check_size(transform, channels);
 }
 
+/* False if the picture is too small. */
+static bool draw_crop(const cr_transform *transform, int64_t height, int64_t width,
+                      cr_generator *generator, struct data_box *box)
+{
+    int64_t padding = (int64_t)transform->parameters[2];
+    box->height = wanted_height(transform);
+    box->width = wanted_width(transform);
+    int64_t down = height + 2 * padding - box->height;
+    int64_t right = width + 2 * padding - box->width;
+    if (down < 0 || right < 0)
+        return false;
+    box->top = draw(generator, down) - padding;
+    box->left = draw(generator, right) - padding;
+    return true;
+}
+
 static cr_status random_crop(const cr_transform *transform, cr_image *image, cr_image *spare,
                              cr_generator *generator)
 {
-    int64_t height = wanted_height(transform);
-    int64_t width = wanted_width(transform);
+    struct data_box box;
     int64_t padding = (int64_t)transform->parameters[2];
-    int64_t down = image->height + 2 * padding - height;
-    int64_t right = image->width + 2 * padding - width;
-    if (down < 0 || right < 0)
+    if (!draw_crop(transform, image->height, image->width, generator, &box))
         return cr_error_set(CR_ERROR_SHAPE, "a picture of %lld × %lld is smaller than %lld × %lld",
                             (long long)(image->width + 2 * padding),
-                            (long long)(image->height + 2 * padding), (long long)width,
-                            (long long)height);
-    int64_t top = draw(generator, down) - padding;
-    int64_t left = draw(generator, right) - padding;
-    return cut(image, spare, top, left, height, width, (uint8_t)transform->parameters[3]);
+                            (long long)(image->height + 2 * padding), (long long)box.width,
+                            (long long)box.height);
+    return data_cut(image, spare, &box, (uint8_t)transform->parameters[3]);
 }
 
 const cr_transform_type data_random_crop = {
@@ -210,47 +226,44 @@ const cr_transform_type data_random_crop = {
 
 /* ---- random_resized_crop ---- */
 
-struct crop_box {
-    int64_t top, left, height, width;
-};
-
 static double uniform(cr_generator *generator, double low, double high)
 {
     return low + (high - low) * cr_random_uniform(generator);
 }
 
 /* The largest box in the middle whose ratio of sides is in the range. */
-static struct crop_box fallback_box(const cr_image *image, const double *ratios)
+static struct data_box fallback_box(int64_t height, int64_t width, const double *ratios)
 {
-    double ratio = (double)image->width / (double)image->height;
-    struct crop_box box = { .height = image->height, .width = image->width };
+    double ratio = (double)width / (double)height;
+    struct data_box box = { .height = height, .width = width };
     if (ratio < ratios[0])
         box.height = round_half_even((double)box.width / ratios[0]);
     else if (ratio > ratios[1])
         box.width = round_half_even((double)box.height * ratios[1]);
-    box.top = (image->height - box.height) / 2;
-    box.left = (image->width - box.width) / 2;
+    box.top = (height - box.height) / 2;
+    box.left = (width - box.width) / 2;
     return box;
 }
 
 /* Ten tries at a box of random area and ratio. */
-static struct crop_box draw_box(const cr_image *image, const double *areas, const double *ratios,
+static struct data_box draw_box(const cr_transform *transform, int64_t height, int64_t width,
                                 cr_generator *generator)
 {
-    double area = (double)(image->height * image->width);
+    const double *areas = transform->parameters + 2;
+    const double *ratios = transform->parameters + 4;
+    double area = (double)(height * width);
     for (int tries = 0; tries < 10; tries++) {
         double wanted = area * uniform(generator, areas[0], areas[1]);
         double ratio = exp(uniform(generator, log(ratios[0]), log(ratios[1])));
-        struct crop_box box = { .height = round_half_even(sqrt(wanted / ratio)),
+        struct data_box box = { .height = round_half_even(sqrt(wanted / ratio)),
                                 .width = round_half_even(sqrt(wanted * ratio)) };
-        if (box.width < 1 || box.width > image->width || box.height < 1 ||
-            box.height > image->height)
+        if (box.width < 1 || box.width > width || box.height < 1 || box.height > height)
             continue;
-        box.top = draw(generator, image->height - box.height);
-        box.left = draw(generator, image->width - box.width);
+        box.top = draw(generator, height - box.height);
+        box.left = draw(generator, width - box.width);
         return box;
     }
-    return fallback_box(image, ratios);
+    return fallback_box(height, width, ratios);
 }
 
 static const char *check_resized_crop(const cr_transform *transform, int64_t channels)
@@ -263,15 +276,20 @@ static const char *check_resized_crop(const cr_transform *transform, int64_t cha
     return data_check_size(transform, channels);
 }
 
+static struct data_resizing resized_crop_size(const cr_transform *transform)
+{
+    int64_t height = wanted_height(transform);
+    int64_t width = wanted_width(transform);
+    return (struct data_resizing){ height, width, { 0, 0, height, width } };
+}
+
 static cr_status random_resized_crop(const cr_transform *transform, cr_image *image,
                                      cr_image *spare, cr_generator *generator)
 {
-    const double *p = transform->parameters;
-    struct crop_box box = draw_box(image, p + 2, p + 4, generator);
-    if (cut(image, spare, box.top, box.left, box.height, box.width, 0) != CR_OK)
-        return cr_error_status();
-    return data_resize(image, spare, wanted_height(transform), wanted_width(transform),
-                       (enum data_interpolation)p[6]);
+    struct data_box box = draw_box(transform, image->height, image->width, generator);
+    struct data_resizing to = resized_crop_size(transform);
+    return data_resize_part(image, spare, &box, &to,
+                            (enum data_interpolation)transform->parameters[6]);
 }
 
 const cr_transform_type data_random_resized_crop = {

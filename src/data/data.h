@@ -43,6 +43,25 @@ enum data_interpolation {
 /* Exchanges two pictures. */
 void data_image_swap(cr_image *a, cr_image *b);
 
+/* A box of a picture. */
+struct data_box {
+    int64_t top, left, height, width;
+};
+
+/* A size, and what is wanted of the picture of that size. */
+struct data_resizing {
+    int64_t height, width;
+    struct data_box window;
+};
+
+/* Cuts out a box that may hang over the edges, where it becomes `fill`. */
+cr_status data_cut(cr_image *image, cr_image *spare, const struct data_box *box, uint8_t fill);
+
+/* A box inside a picture, resized as if it were the whole picture, of which only the window is
+ * made. */
+cr_status data_resize_part(cr_image *image, cr_image *spare, const struct data_box *box,
+                           const struct data_resizing *to, enum data_interpolation interpolation);
+
 /* Resizes a picture as Pillow does; `spare` is changed, too. */
 cr_status data_resize(cr_image *image, cr_image *spare, int64_t height, int64_t width,
                       enum data_interpolation interpolation);

@@ -66,11 +66,11 @@ static void axis_free(struct resample_axis *axis)
 
 /* The taps of output o, their weights of sum 1. */
 static void find_taps(struct resample_axis *axis, const struct filter *filter, double scale,
-                      int64_t o, double *weights)
+                      int64_t from, int64_t o, double *weights)
 {
     double widening = fmax(scale, 1);
     double support = filter->support * widening;
-    double center = ((double)o + 0.5) * scale;
+    double center = ((double)(from + o) + 0.5) * scale;
     int first = CR_MAX((int)(center - support + 0.5), 0);
     int last = (int)CR_MIN((int64_t)(center + support + 0.5), axis->in);
     double sum = 0;
@@ -84,10 +84,23 @@ static void find_taps(struct resample_axis *axis, const struct filter *filter, d
         weights[t] /= sum;
 }
 
-static cr_status axis_make(struct resample_axis *axis, const struct filter *filter, int64_t in,
-                           int64_t out)
+/* Leaves no room for taps that no output has. */
+static void axis_tighten(struct resample_axis *axis)
 {
-    double scale = (double)in / (double)out;
+    int most = 1;
+    for (int64_t o = 0; o < axis->out; o++)
+        most = CR_MAX(most, axis->taps[o]);
+    for (int64_t o = 0; o < axis->out; o++)
+        memmove(axis->weights + o * most, axis->weights + o * axis->most,
+                (size_t)axis->taps[o] * sizeof *axis->weights);
+    axis->most = most;
+}
+
+/* Outputs `from` … `from` + `out` - 1 of `whole`. */
+static cr_status axis_make(struct resample_axis *axis, const struct filter *filter, int64_t in,
+                           int64_t whole, int64_t from, int64_t out)
+{
+    double scale = (double)in / (double)whole;
     axis->in = in;
     axis->out = out;
     axis->most = (int)ceil(filter->support * fmax(scale, 1)) * 2 + 1;
@@ -97,14 +110,32 @@ static cr_status axis_make(struct resample_axis *axis, const struct filter *filt
     double *weights = cr_alloc_array((size_t)axis->most, sizeof *weights);
     bool good = axis->first && axis->taps && axis->weights && weights;
     for (int64_t o = 0; good && o < out; o++) {
-        find_taps(axis, filter, scale, o, weights);
+        find_taps(axis, filter, scale, from, o, weights);
         for (int t = 0; t < axis->taps[o]; t++) {
             double fixed = weights[t] * (1 << RESAMPLE_BITS);
             axis->weights[o * axis->most + t] = (int32_t)(fixed + (fixed < 0 ? -0.5 : 0.5));
         }
     }
     cr_free(weights);
-    return good ? CR_OK : cr_error_status();
+    if (!good)
+        return cr_error_status();
+    axis_tighten(axis);
+    return CR_OK;
+}
+
+/* Keeps only the inputs that have a tap, and returns how many were before them. */
+static int64_t axis_trim(struct resample_axis *axis)
+{
+    int begin = axis->first[0];
+    int end = 0;
+    for (int64_t o = 0; o < axis->out; o++) {
+        begin = CR_MIN(begin, axis->first[o]);
+        end = CR_MAX(end, axis->first[o] + axis->taps[o]);
+    }
+    for (int64_t o = 0; o < axis->out; o++)
+        axis->first[o] -= begin;
+    axis->in = end - begin;
+    return begin;
 }
 
 /* ---- pictures ---- */
@@ -116,16 +147,24 @@ void data_image_swap(cr_image *a, cr_image *b)
     *b = held;
 }
 
+/* Columns of a box of a picture, which becomes its resampled part. */
 static cr_status resample_width(cr_image *image, cr_image *spare, const struct filter *filter,
-                                int64_t width)
+                                const struct data_box *box, const struct data_resizing *to)
 {
     struct resample_axis axis = { 0 };
     uint8_t *room = NULL;
-    if (axis_make(&axis, filter, image->width, width) == CR_OK &&
-        cr_image_resize_room(spare, image->height, width, image->channels) == CR_OK)
+    int64_t before = 0;
+    if (axis_make(&axis, filter, box->width, to->width, to->window.left, to->window.width) ==
+            CR_OK &&
+        cr_image_resize_room(spare, box->height, to->window.width, image->channels) == CR_OK) {
+        before = axis_trim(&axis);
         room = cr_alloc(resample_room(&axis, image->channels));
+    }
     if (room) {
-        resample_columns(&axis, image->pixels, spare->pixels, image->height, image->channels, room);
+        size_t stride = (size_t)image->width * (size_t)image->channels;
+        const uint8_t *from = image->pixels + (size_t)box->top * stride +
+                              (size_t)((box->left + before) * image->channels);
+        resample_columns(&axis, from, stride, spare->pixels, box->height, image->channels, room);
         data_image_swap(image, spare);
     }
     cr_free(room);
@@ -133,51 +172,92 @@ static cr_status resample_width(cr_image *image, cr_image *spare, const struct f
     return cr_error_status();
 }
 
-static cr_status resample_height(cr_image *image, cr_image *spare, const struct filter *filter,
-                                 int64_t height)
+/* The rows of a box, all of whose columns are wanted, by an axis that is freed. */
+static cr_status resample_height(cr_image *image, cr_image *spare, struct resample_axis *axis,
+                                 const struct data_box *box)
 {
-    struct resample_axis axis = { 0 };
-    if (axis_make(&axis, filter, image->height, height) == CR_OK &&
-        cr_image_resize_room(spare, height, image->width, image->channels) == CR_OK) {
-        resample_rows(&axis, image->pixels, spare->pixels, image->width, image->channels);
+    size_t channels = (size_t)image->channels;
+    size_t stride = (size_t)image->width * channels;
+    if (cr_image_resize_room(spare, axis->out, box->width, image->channels) == CR_OK) {
+        resample_rows(axis, image->pixels + (size_t)box->top * stride + (size_t)box->left * channels,
+                      stride, spare->pixels, box->width, image->channels);
         data_image_swap(image, spare);
     }
-    axis_free(&axis);
     return cr_error_status();
 }
 
-static cr_status take_nearest(cr_image *image, cr_image *spare, int64_t height, int64_t width)
+static cr_status take_nearest(cr_image *image, cr_image *spare, const struct data_box *box,
+                              const struct data_resizing *to)
 {
     int channels = image->channels;
-    if (cr_image_resize_room(spare, height, width, channels) != CR_OK)
+    if (cr_image_resize_room(spare, to->window.height, to->window.width, channels) != CR_OK)
         return cr_error_status();
-    double down = (double)image->height / (double)height;
-    double right = (double)image->width / (double)width;
+    double down = (double)box->height / (double)to->height;
+    double right = (double)box->width / (double)to->width;
     uint8_t *out = spare->pixels;
     double y = down * 0.5;
-    for (int64_t row = 0; row < height; row++, y += down) {
-        const uint8_t *line = image->pixels + (int64_t)y * image->width * channels;
+    for (int64_t row = 0; row < to->window.top; row++)
+        y += down;
+    for (int64_t row = 0; row < to->window.height; row++, y += down) {
+        const uint8_t *line =
+            image->pixels + ((box->top + (int64_t)y) * image->width + box->left) * channels;
         double x = right * 0.5;
-        for (int64_t column = 0; column < width; column++, x += right, out += channels)
+        for (int64_t column = 0; column < to->window.left; column++)
+            x += right;
+        for (int64_t column = 0; column < to->window.width; column++, x += right, out += channels)
             memcpy(out, line + (int64_t)x * channels, (size_t)channels);
     }
     data_image_swap(image, spare);
     return CR_OK;
 }
 
+/* First the columns, of the rows that are wanted then; a side that keeps its size is only cut. */
+static cr_status resample(cr_image *image, cr_image *spare, const struct filter *filter,
+                          struct data_box box, const struct data_resizing *to)
+{
+    struct resample_axis rows = { 0 };
+    bool changes_height = box.height != to->height;
+    if (changes_height) {
+        if (axis_make(&rows, filter, box.height, to->height, to->window.top, to->window.height) ==
+            CR_OK) {
+            box.top += axis_trim(&rows);
+            box.height = rows.in;
+        }
+    } else {
+        box.top += to->window.top;
+        box.height = to->window.height;
+    }
+    if (!cr_failed() && box.width != to->width) {
+        resample_width(image, spare, filter, &box, to);
+        box = (struct data_box){ 0, 0, box.height, to->window.width };
+    } else {
+        box.left += to->window.left;
+        box.width = to->window.width;
+    }
+    if (!cr_failed() && changes_height)
+        resample_height(image, spare, &rows, &box);
+    else if (!cr_failed())
+        data_cut(image, spare, &box, 0);
+    axis_free(&rows);
+    return cr_error_status();
+}
+
+cr_status data_resize_part(cr_image *image, cr_image *spare, const struct data_box *box,
+                           const struct data_resizing *to, enum data_interpolation interpolation)
+{
+    if (interpolation == DATA_NEAREST && (box->height != to->height || box->width != to->width))
+        return take_nearest(image, spare, box, to);
+    return resample(image, spare, &filters[interpolation], *box, to);
+}
+
 cr_status data_resize(cr_image *image, cr_image *spare, int64_t height, int64_t width,
                       enum data_interpolation interpolation)
 {
+    struct data_box box = { 0, 0, image->height, image->width };
+    struct data_resizing to = { height, width, { 0, 0, height, width } };
     if (height == image->height && width == image->width)
         return CR_OK;
-    if (interpolation == DATA_NEAREST)
-        return take_nearest(image, spare, height, width);
-    const struct filter *filter = &filters[interpolation];
-    if (width != image->width && resample_width(image, spare, filter, width) != CR_OK)
-        return cr_error_status();
-    if (height != image->height && resample_height(image, spare, filter, height) != CR_OK)
-        return cr_error_status();
-    return CR_OK;
+    return data_resize_part(image, spare, &box, &to, interpolation);
 }
 
 /* ---- the transform ---- */

@@ -109,15 +109,16 @@ static void pool_last(struct trial *t)
 /* ---- pictures ---- */
 
 #define PICTURE_MOST 40 /* of a side */
-#define TAPS_MOST    5
+#define TAPS_MOST    9
 
 static void pictures(struct trial *t)
 {
     int32_t weights[PICTURE_MOST * TAPS_MOST];
-    int first[PICTURE_MOST], taps[PICTURE_MOST], channels = (int)draw(t, 1, 4);
+    int first[PICTURE_MOST], taps[PICTURE_MOST], channels = (int)draw(t, 1, 3);
     struct resample_axis axis = { .in = draw(t, TAPS_MOST, PICTURE_MOST),
                                   .out = draw(t, 1, PICTURE_MOST),
                                   .most = TAPS_MOST };
+    channels += channels == 2 ? 2 : 0; /* 1, 3 or 4 */
     for (int64_t o = 0; o < axis.out; o++) {
         taps[o] = (int)draw(t, 1, TAPS_MOST);
         first[o] = (int)draw(t, 0, axis.in - taps[o]);
@@ -127,12 +128,17 @@ static void pictures(struct trial *t)
     axis.first = operand_of(t, first, sizeof first);
     axis.taps = operand_of(t, taps, sizeof taps);
     axis.weights = operand_of(t, weights, sizeof weights);
-    int64_t other = draw(t, 1, 50), in = axis.in * other * channels;
-    int64_t out = axis.out * other * channels;
-    resample_rows(&axis, operand_within(t, CR_U8, in, 0, 255), exact_result(t, CR_U8, out), other,
-                  channels);
-    resample_columns(&axis, operand_within(t, CR_U8, in, 0, 255), exact_result(t, CR_U8, out),
-                     other, channels, workspace(t, resample_room(&axis, channels)));
+    int64_t other = draw(t, 1, 50), out = axis.out * other * channels;
+    size_t row = (size_t)(other * channels), stride = row + (size_t)draw(t, 0, 5);
+    int64_t in = (axis.in - 1) * (int64_t)stride + (int64_t)row;
+    resample_rows(&axis, operand_within(t, CR_U8, in, 0, 255), stride, exact_result(t, CR_U8, out),
+                  other, channels);
+    row = (size_t)(axis.in * channels);
+    stride = row + (size_t)draw(t, 0, 5);
+    in = (other - 1) * (int64_t)stride + (int64_t)row;
+    resample_columns(&axis, operand_within(t, CR_U8, in, 0, 255), stride,
+                     exact_result(t, CR_U8, out), other, channels,
+                     workspace(t, resample_room(&axis, channels)));
 }
 
 /* ---- other places ---- */

@@ -1,12 +1,12 @@
-"""Loads a folder of pictures in Cresset and with torchvision's transforms in PyTorch's DataLoader by
-turns: decoded, resized, cropped and normalised, the same number of workers.
+"""Loads a folder of pictures in Cresset and, with torchvision's transforms, in PyTorch's DataLoader
+by turns: decoded, resized, cropped and normalised, the same number of workers.
 
     bench/loader.py FOLDER [--workers 2] [--batch-size 32] [--epochs 4] [--rounds 3] [--json FILE]
 
 FOLDER has JPEG pictures, in subfolders or not. Prints images per second and processor seconds of
-each round (the latter hardly depend on what else the machine does), ratios with their spread (larger
-is better for us), and the time of decoding alone, which is libjpeg-turbo in both. The samples are
-compared first."""
+each round (the latter hardly depend on what else the machine does), ratios with their spread
+(larger is better for us), and the time of decoding alone, which is libjpeg-turbo in both. The
+samples are compared first."""
 import argparse
 import array
 import json

@@ -57,6 +57,11 @@ typedef struct cr_dataset_source {
      * of a picture of C channels. Such a set is of CR_U8. */
     cr_status (*picture)(void *context, int64_t index, cr_image *image, int64_t *label);
 
+    /* Like picture, for sets that read a part of a picture in less time than the whole: see
+     * cr_image_read_part. NULL: whole pictures are read. */
+    cr_status (*picture_part)(void *context, int64_t index, const cr_image_wish *wish,
+                              cr_image *image, cr_image_part *part, int64_t *label);
+
     /* The label alone; NULL if that is not cheaper than get. */
     cr_status (*label)(void *context, int64_t index, int64_t *label);
 
@@ -93,6 +98,10 @@ cr_status cr_dataset_label(cr_dataset *set, int64_t index, int64_t *label);
 
 /* A sample of a set of CR_U8 with 1, 3 or 4 channels as a picture, whatever its size. */
 cr_status cr_dataset_picture(cr_dataset *set, int64_t index, cr_image *image, int64_t *label);
+
+/* The same where only a part is wanted; *part says what was read, that or more. */
+cr_status cr_dataset_picture_part(cr_dataset *set, int64_t index, const cr_image_wish *wish,
+                                  cr_image *image, cr_image_part *part, int64_t *label);
 
 /* True if a set holds pictures: CR_U8 (C, H, W) of 1, 3 or 4 channels. */
 bool cr_dataset_has_pictures(const cr_dataset *set);

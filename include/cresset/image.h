@@ -21,6 +21,23 @@ typedef struct cr_image {
     size_t room;  /* bytes at `pixels` */
 } cr_image;
 
+/* A box of a picture, in pixels. */
+typedef struct cr_image_box {
+    int64_t top, left, height, width;
+} cr_image_box;
+
+/* Which part of a picture is wanted: once its size is known, `choose` is asked for a box in it. */
+typedef struct cr_image_wish {
+    void (*choose)(void *context, int64_t height, int64_t width, cr_image_box *box);
+    void *context;
+} cr_image_wish;
+
+/* Which part of a picture was read: `box` of one of this height and width. */
+typedef struct cr_image_part {
+    int64_t height, width;
+    cr_image_box box;
+} cr_image_part;
+
 /* Gives a picture this size, with room for its pixels, whose values are then undefined. What it
  * held before is lost. Fails, the picture empty, for sides below 1 or over CR_IMAGE_MAX_SIDE and
  * for channels other than 1, 3 and 4. */

@@ -53,6 +53,14 @@ cr_status cr_image_read(const char *path, int channels, cr_image *image);
 cr_status cr_image_decode(const void *bytes, size_t size, const char *name, int channels,
                           cr_image *image);
 
+/* The same where only a part is wanted. `image` gets that part or more, up to the whole: what
+ * *part says. Its pixels are those of the whole picture; JPEG files are decoded in less time. NULL
+ * as a wish: the whole. */
+cr_status cr_image_read_part(const char *path, int channels, const cr_image_wish *wish,
+                             cr_image *image, cr_image_part *part);
+cr_status cr_image_decode_part(const void *bytes, size_t size, const char *name, int channels,
+                               const cr_image_wish *wish, cr_image *image, cr_image_part *part);
+
 /* What the header of a file says. Width and height are those that reading will give, after the
  * rotation of EXIF; so are the channels for channels = 0. */
 typedef struct cr_image_info {

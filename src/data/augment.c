@@ -6,6 +6,8 @@
 
 #include "data/data.h"
 
+#define WHITE 255.0f /* the uint8 value that becomes 1 */
+
 /* ---- ranges of parameters ---- */
 
 static bool is_probability(double value)
@@ -255,19 +257,32 @@ static void cutout(const cr_transform *transform, cr_sample *sample, cr_generato
 /* ---- normalize ---- */
 
 /* Subtracts and divides as torchvision does, for the same bits. */
+static void normalize_plane(const cr_transform *transform, int64_t channel, float *plane,
+                            int64_t area)
+{
+    int64_t given = transform->count / 2;
+    int64_t which = given == 1 ? 0 : channel;
+    float mean = (float)transform->parameters[which];
+    float deviation = (float)transform->parameters[given + which];
+    for (int64_t i = 0; i < area; i++)
+        plane[i] = (plane[i] - mean) / deviation;
+}
+
 static void normalize(const cr_transform *transform, cr_sample *sample, cr_generator *generator)
 {
     (void)generator;
-    int64_t given = transform->count / 2;
     int64_t area = sample->height * sample->width;
-    for (int64_t c = 0; c < sample->channels; c++) {
-        int64_t which = given == 1 ? 0 : c;
-        float mean = (float)transform->parameters[which];
-        float deviation = (float)transform->parameters[given + which];
-        float *plane = sample->data + c * area;
-        for (int64_t i = 0; i < area; i++)
-            plane[i] = (plane[i] - mean) / deviation;
-    }
+    for (int64_t c = 0; c < sample->channels; c++)
+        normalize_plane(transform, c, sample->data + c * area, area);
+}
+
+/* Divided, not multiplied by the inverse: the same bits as torchvision's ToTensor. */
+void data_normalize_table(const cr_transform *transform, int64_t channel, float table[256])
+{
+    for (int i = 0; i < 256; i++)
+        table[i] = (float)i / WHITE;
+    if (transform)
+        normalize_plane(transform, channel, table, 256);
 }
 
 /* ---- their records ---- */

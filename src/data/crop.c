@@ -11,7 +11,7 @@ static int64_t round_half_even(double value)
     return (int64_t)nearbyint(value);
 }
 
-cr_status data_cut(cr_image *image, cr_image *spare, const struct data_box *box, uint8_t fill)
+cr_status data_cut(cr_image *image, cr_image *spare, const cr_image_box *box, uint8_t fill)
 {
     size_t channels = (size_t)image->channels;
     int64_t top = box->top, left = box->left, height = box->height, width = box->width;
@@ -64,9 +64,9 @@ static int64_t middle(int64_t size, int64_t wanted)
     return round_half_even((double)(size - wanted) / 2);
 }
 
-static struct data_box center_box(const cr_transform *transform, int64_t height, int64_t width)
+static cr_image_box center_box(const cr_transform *transform, int64_t height, int64_t width)
 {
-    struct data_box box = { .height = wanted_height(transform), .width = wanted_width(transform) };
+    cr_image_box box = { .height = wanted_height(transform), .width = wanted_width(transform) };
     box.top = middle(height, box.height);
     box.left = middle(width, box.width);
     return box;
@@ -76,7 +76,7 @@ static cr_status center_crop(const cr_transform *transform, cr_image *image, cr_
                              cr_generator *generator)
 {
     (void)generator;
-    struct data_box box = center_box(transform, image->height, image->width);
+    cr_image_box box = center_box(transform, image->height, image->width);
     return data_cut(image, spare, &box, 0);
 }
 
@@ -133,7 +133,7 @@ static cr_status pad(const cr_transform *transform, cr_image *image, cr_image *s
     int64_t width = image->width + 2 * padding;
     size_t channels = (size_t)image->channels;
     if (mode == PAD_CONSTANT)
-        return data_cut(image, spare, &(struct data_box){ -padding, -padding, height, width },
+        return data_cut(image, spare, &(cr_image_box){ -padding, -padding, height, width },
                         (uint8_t)transform->parameters[1]);
     if (cr_image_resize_room(spare, height, width, image->channels) != CR_OK)
         return cr_error_status();
@@ -183,7 +183,7 @@ static const char *check_random_crop(const cr_transform *transform, int64_t chan
 
 /* False if the picture is too small. */
 static bool draw_crop(const cr_transform *transform, int64_t height, int64_t width,
-                      cr_generator *generator, struct data_box *box)
+                      cr_generator *generator, cr_image_box *box)
 {
     int64_t padding = (int64_t)transform->parameters[2];
     box->height = wanted_height(transform);
@@ -200,7 +200,7 @@ static bool draw_crop(const cr_transform *transform, int64_t height, int64_t wid
 static cr_status random_crop(const cr_transform *transform, cr_image *image, cr_image *spare,
                              cr_generator *generator)
 {
-    struct data_box box;
+    cr_image_box box;
     int64_t padding = (int64_t)transform->parameters[2];
     if (!draw_crop(transform, image->height, image->width, generator, &box))
         return cr_error_set(CR_ERROR_SHAPE, "a picture of %lld × %lld is smaller than %lld × %lld",
@@ -224,6 +224,17 @@ const cr_transform_type data_random_crop = {
     .picture = random_crop,
 };
 
+bool data_crop_box(const cr_transform *transform, int64_t height, int64_t width,
+                   cr_generator *generator, cr_image_box *box)
+{
+    if (transform->type == &data_random_crop)
+        return draw_crop(transform, height, width, generator, box);
+    if (transform->type != &data_center_crop)
+        return false;
+    *box = center_box(transform, height, width);
+    return true;
+}
+
 /* ---- random_resized_crop ---- */
 
 static double uniform(cr_generator *generator, double low, double high)
@@ -232,10 +243,10 @@ static double uniform(cr_generator *generator, double low, double high)
 }
 
 /* The largest box in the middle whose ratio of sides is in the range. */
-static struct data_box fallback_box(int64_t height, int64_t width, const double *ratios)
+static cr_image_box fallback_box(int64_t height, int64_t width, const double *ratios)
 {
     double ratio = (double)width / (double)height;
-    struct data_box box = { .height = height, .width = width };
+    cr_image_box box = { .height = height, .width = width };
     if (ratio < ratios[0])
         box.height = round_half_even((double)box.width / ratios[0]);
     else if (ratio > ratios[1])
@@ -246,8 +257,8 @@ static struct data_box fallback_box(int64_t height, int64_t width, const double 
 }
 
 /* Ten tries at a box of random area and ratio. */
-static struct data_box draw_box(const cr_transform *transform, int64_t height, int64_t width,
-                                cr_generator *generator)
+static cr_image_box draw_box(const cr_transform *transform, int64_t height, int64_t width,
+                             cr_generator *generator)
 {
     const double *areas = transform->parameters + 2;
     const double *ratios = transform->parameters + 4;
@@ -255,8 +266,8 @@ static struct data_box draw_box(const cr_transform *transform, int64_t height, i
     for (int tries = 0; tries < 10; tries++) {
         double wanted = area * uniform(generator, areas[0], areas[1]);
         double ratio = exp(uniform(generator, log(ratios[0]), log(ratios[1])));
-        struct data_box box = { .height = round_half_even(sqrt(wanted / ratio)),
-                                .width = round_half_even(sqrt(wanted * ratio)) };
+        cr_image_box box = { .height = round_half_even(sqrt(wanted / ratio)),
+                             .width = round_half_even(sqrt(wanted * ratio)) };
         if (box.width < 1 || box.width > width || box.height < 1 || box.height > height)
             continue;
         box.top = draw(generator, height - box.height);
@@ -276,20 +287,23 @@ static const char *check_resized_crop(const cr_transform *transform, int64_t cha
     return data_check_size(transform, channels);
 }
 
-static struct data_resizing resized_crop_size(const cr_transform *transform)
+bool data_resized_crop_box(const cr_transform *transform, int64_t height, int64_t width,
+                           cr_generator *generator, cr_image_box *box)
 {
-    int64_t height = wanted_height(transform);
-    int64_t width = wanted_width(transform);
-    return (struct data_resizing){ height, width, { 0, 0, height, width } };
+    if (transform->type != &data_random_resized_crop)
+        return false;
+    *box = draw_box(transform, height, width, generator);
+    return true;
 }
 
 static cr_status random_resized_crop(const cr_transform *transform, cr_image *image,
                                      cr_image *spare, cr_generator *generator)
 {
-    struct data_box box = draw_box(transform, image->height, image->width, generator);
-    struct data_resizing to = resized_crop_size(transform);
-    return data_resize_part(image, spare, &box, &to,
-                            (enum data_interpolation)transform->parameters[6]);
+    cr_image_box box = draw_box(transform, image->height, image->width, generator);
+    int64_t height = wanted_height(transform);
+    int64_t width = wanted_width(transform);
+    struct data_resizing to = { height, width, { 0, 0, height, width } };
+    return data_resize_part(image, spare, &box, &to, data_interpolation_of(transform));
 }
 
 const cr_transform_type data_random_resized_crop = {

@@ -43,24 +43,59 @@ enum data_interpolation {
 /* Exchanges two pictures. */
 void data_image_swap(cr_image *a, cr_image *b);
 
-/* A box of a picture. */
-struct data_box {
-    int64_t top, left, height, width;
-};
-
 /* A size, and what is wanted of the picture of that size. */
 struct data_resizing {
     int64_t height, width;
-    struct data_box window;
+    cr_image_box window;
 };
 
 /* Cuts out a box that may hang over the edges, where it becomes `fill`. */
-cr_status data_cut(cr_image *image, cr_image *spare, const struct data_box *box, uint8_t fill);
+cr_status data_cut(cr_image *image, cr_image *spare, const cr_image_box *box, uint8_t fill);
 
 /* A box inside a picture, resized as if it were the whole picture, of which only the window is
  * made. */
-cr_status data_resize_part(cr_image *image, cr_image *spare, const struct data_box *box,
+cr_status data_resize_part(cr_image *image, cr_image *spare, const cr_image_box *box,
                            const struct data_resizing *to, enum data_interpolation interpolation);
+
+/* What of a picture that reads, as a box inside `box`. */
+cr_image_box data_resize_needs(const cr_image_box *box, const struct data_resizing *to,
+                               enum data_interpolation interpolation);
+
+/* The beginning of a list of transforms in one step. */
+struct data_plan {
+    int used; /* transforms of the list */
+    cr_image_box box;
+    struct data_resizing to;
+    enum data_interpolation interpolation;
+    cr_generator generator; /* after them */
+};
+void data_plan_make(const cr_transform_list *list, int64_t height, int64_t width,
+                    cr_generator generator, struct data_plan *plan);
+
+/* What of the picture is read; and the step itself, on a picture of which that part or more is in
+ * memory. */
+cr_image_box data_plan_needs(const struct data_plan *plan);
+cr_status data_plan_apply(const struct data_plan *plan, const cr_image_part *part, cr_image *image,
+                          cr_image *spare);
+
+/* The box that a transform cuts out, if it does only that, or that it cuts out and resizes, if it
+ * does only that. It may hang over the edges. */
+bool data_crop_box(const cr_transform *transform, int64_t height, int64_t width,
+                   cr_generator *generator, cr_image_box *box);
+bool data_resized_crop_box(const cr_transform *transform, int64_t height, int64_t width,
+                           cr_generator *generator, cr_image_box *box);
+
+/* Of resize and random_resized_crop. */
+enum data_interpolation data_interpolation_of(const cr_transform *transform);
+
+/* Applies a list, of which the plan was made, to a picture of which a part is in memory. */
+cr_status data_transform_part(const cr_transform_list *list, const struct data_plan *plan,
+                              const cr_image_part *part, cr_image *image, cr_image *spare,
+                              cr_shape shape, float *out);
+
+/* What normalize makes of each byte of a channel, of 255 for 1; without a transform, the number
+ * itself. */
+void data_normalize_table(const cr_transform *transform, int64_t channel, float table[256]);
 
 /* Resizes a picture as Pillow does; `spare` is changed, too. */
 cr_status data_resize(cr_image *image, cr_image *spare, int64_t height, int64_t width,

@@ -109,6 +109,8 @@ cr_dataset *data_view_new(const cr_dataset *base, const cr_dataset_source *sourc
         own.get = NULL;
     else
         own.picture = NULL;
+    if (!base->source.picture_part)
+        own.picture_part = NULL;
     if (!base->source.path)
         own.path = NULL;
     if (!base->source.targets)
@@ -249,20 +251,35 @@ static cr_status planar_picture(cr_dataset *set, int64_t index, cr_image *image,
     return status;
 }
 
-cr_status cr_dataset_picture(cr_dataset *set, int64_t index, cr_image *image, int64_t *label)
+cr_status cr_dataset_picture_part(cr_dataset *set, int64_t index, const cr_image_wish *wish,
+                                  cr_image *image, cr_image_part *part, int64_t *label)
 {
     if (check_index(set, index) != CR_OK)
         return cr_error_status();
     if (!cr_dataset_has_pictures(set))
         return cr_error_set(CR_ERROR_SHAPE, "the samples of %s are not pictures", set->source.name);
     int64_t found = CR_NO_LABEL;
-    cr_status status = set->source.picture
-                           ? set->source.picture(set->source.context, index, image, &found)
-                           : planar_picture(set, index, image, &found);
+    cr_status status;
+    bool in_part = wish && set->source.picture_part;
+    if (in_part)
+        status = set->source.picture_part(set->source.context, index, wish, image, part, &found);
+    else if (set->source.picture)
+        status = set->source.picture(set->source.context, index, image, &found);
+    else
+        status = planar_picture(set, index, image, &found);
+    if (!in_part)
+        *part =
+            (cr_image_part){ image->height, image->width, { 0, 0, image->height, image->width } };
     if (status == CR_OK && image->channels != set->source.sample_shape.dim[0])
         status = cr_error_set(CR_ERROR_SHAPE, "it has %d channels, not %lld", image->channels,
                               (long long)set->source.sample_shape.dim[0]);
     return finish_reading(set, index, status, found, label);
+}
+
+cr_status cr_dataset_picture(cr_dataset *set, int64_t index, cr_image *image, int64_t *label)
+{
+    cr_image_part part;
+    return cr_dataset_picture_part(set, index, NULL, image, &part, label);
 }
 
 /* Without a source that gives labels alone, the sample is read and thrown away. */

@@ -82,6 +82,29 @@ static void workspace_free(struct workspace *space)
     cr_free(space->raw);
 }
 
+/* What the transforms want of a picture is known once its size is. */
+struct picture_work {
+    const cr_loader *loader;
+    int64_t position; /* in the epoch */
+    struct data_plan plan;
+};
+
+static void plan_picture(struct picture_work *work, int64_t height, int64_t width)
+{
+    const cr_loader *loader = work->loader;
+    data_plan_make(
+        &loader->transforms, height, width,
+        data_generator(loader->args.seed, DATA_TRANSFORM, loader->epoch, (uint64_t)work->position),
+        &work->plan);
+}
+
+static void choose_part(void *context, int64_t height, int64_t width, cr_image_box *box)
+{
+    struct picture_work *work = context;
+    plan_picture(work, height, width);
+    *box = data_plan_needs(&work->plan);
+}
+
 /* Random changes are keyed by the position in the epoch, so that a sample that comes several times
  * in it is changed anew each time. */
 static cr_status make_picture(const cr_loader *loader, int64_t position, struct workspace *space,
@@ -89,10 +112,14 @@ static cr_status make_picture(const cr_loader *loader, int64_t position, struct 
 {
     int64_t index = loader->order[position];
     cr_dataset *set = loader->args.data;
-    if (cr_dataset_picture(set, index, &space->image, label) != CR_OK)
+    struct picture_work work = { .loader = loader, .position = position };
+    cr_image_wish wish = { choose_part, &work };
+    cr_image_part part;
+    if (cr_dataset_picture_part(set, index, &wish, &space->image, &part, label) != CR_OK)
         return cr_error_status();
-    if (cr_transform_picture(&loader->transforms, &space->image, &space->spare, loader->args.seed,
-                             loader->epoch, position, loader->shape, out) != CR_OK)
+    plan_picture(&work, part.height, part.width);
+    if (data_transform_part(&loader->transforms, &work.plan, &part, &space->image, &space->spare,
+                            loader->shape, out) != CR_OK)
         cr_error_prefix("sample %lld of %s", (long long)index, cr_dataset_name(set));
     return cr_error_status();
 }

@@ -64,15 +64,25 @@ static void axis_free(struct resample_axis *axis)
     cr_free(axis->weights);
 }
 
-/* The taps of output o, their weights of sum 1. */
+/* The inputs of output o: from *first to before *last. */
+static double tap_range(const struct filter *filter, double scale, int64_t in, int64_t o,
+                        int *first, int *last)
+{
+    double support = filter->support * fmax(scale, 1);
+    double center = ((double)o + 0.5) * scale;
+    *first = CR_MAX((int)(center - support + 0.5), 0);
+    *last = (int)CR_MIN((int64_t)(center + support + 0.5), in);
+    return center;
+}
+
+/* The taps of output o, number `from` + o of the whole, their weights of sum 1. */
 static void find_taps(struct resample_axis *axis, const struct filter *filter, double scale,
                       int64_t from, int64_t o, double *weights)
 {
     double widening = fmax(scale, 1);
-    double support = filter->support * widening;
-    double center = ((double)(from + o) + 0.5) * scale;
-    int first = CR_MAX((int)(center - support + 0.5), 0);
-    int last = (int)CR_MIN((int64_t)(center + support + 0.5), axis->in);
+    int first;
+    int last;
+    double center = tap_range(filter, scale, axis->in, from + o, &first, &last);
     double sum = 0;
     axis->first[o] = first;
     axis->taps[o] = last - first;
@@ -149,7 +159,7 @@ void data_image_swap(cr_image *a, cr_image *b)
 
 /* Columns of a box of a picture, which becomes its resampled part. */
 static cr_status resample_width(cr_image *image, cr_image *spare, const struct filter *filter,
-                                const struct data_box *box, const struct data_resizing *to)
+                                const cr_image_box *box, const struct data_resizing *to)
 {
     struct resample_axis axis = { 0 };
     uint8_t *room = NULL;
@@ -174,19 +184,20 @@ static cr_status resample_width(cr_image *image, cr_image *spare, const struct f
 
 /* The rows of a box, all of whose columns are wanted, by an axis that is freed. */
 static cr_status resample_height(cr_image *image, cr_image *spare, struct resample_axis *axis,
-                                 const struct data_box *box)
+                                 const cr_image_box *box)
 {
     size_t channels = (size_t)image->channels;
     size_t stride = (size_t)image->width * channels;
     if (cr_image_resize_room(spare, axis->out, box->width, image->channels) == CR_OK) {
-        resample_rows(axis, image->pixels + (size_t)box->top * stride + (size_t)box->left * channels,
+        resample_rows(axis,
+                      image->pixels + (size_t)box->top * stride + (size_t)box->left * channels,
                       stride, spare->pixels, box->width, image->channels);
         data_image_swap(image, spare);
     }
     return cr_error_status();
 }
 
-static cr_status take_nearest(cr_image *image, cr_image *spare, const struct data_box *box,
+static cr_status take_nearest(cr_image *image, cr_image *spare, const cr_image_box *box,
                               const struct data_resizing *to)
 {
     int channels = image->channels;
@@ -213,7 +224,7 @@ static cr_status take_nearest(cr_image *image, cr_image *spare, const struct dat
 
 /* First the columns, of the rows that are wanted then; a side that keeps its size is only cut. */
 static cr_status resample(cr_image *image, cr_image *spare, const struct filter *filter,
-                          struct data_box box, const struct data_resizing *to)
+                          cr_image_box box, const struct data_resizing *to)
 {
     struct resample_axis rows = { 0 };
     bool changes_height = box.height != to->height;
@@ -229,7 +240,7 @@ static cr_status resample(cr_image *image, cr_image *spare, const struct filter 
     }
     if (!cr_failed() && box.width != to->width) {
         resample_width(image, spare, filter, &box, to);
-        box = (struct data_box){ 0, 0, box.height, to->window.width };
+        box = (cr_image_box){ 0, 0, box.height, to->window.width };
     } else {
         box.left += to->window.left;
         box.width = to->window.width;
@@ -242,9 +253,44 @@ static cr_status resample(cr_image *image, cr_image *spare, const struct filter 
     return cr_error_status();
 }
 
-cr_status data_resize_part(cr_image *image, cr_image *spare, const struct data_box *box,
+/* What outputs `from` … `from` + `count` - 1 of `whole` read of `in`. */
+static void side_needs(const struct filter *filter, int64_t in, int64_t whole, int64_t *from,
+                       int64_t *count)
+{
+    if (in == whole)
+        return;
+    double scale = (double)in / (double)whole;
+    int begin;
+    int end;
+    int other;
+    tap_range(filter, scale, in, *from, &begin, &other);
+    tap_range(filter, scale, in, *from + *count - 1, &other, &end);
+    *from = begin;
+    *count = end - begin;
+}
+
+cr_image_box data_resize_needs(const cr_image_box *box, const struct data_resizing *to,
+                               enum data_interpolation interpolation)
+{
+    bool keeps_size = box->height == to->height && box->width == to->width;
+    if (interpolation == DATA_NEAREST && !keeps_size)
+        return *box;
+    cr_image_box needs = to->window;
+    const struct filter *filter = &filters[interpolation];
+    side_needs(filter, box->height, to->height, &needs.top, &needs.height);
+    side_needs(filter, box->width, to->width, &needs.left, &needs.width);
+    needs.top += box->top;
+    needs.left += box->left;
+    return needs;
+}
+
+cr_status data_resize_part(cr_image *image, cr_image *spare, const cr_image_box *box,
                            const struct data_resizing *to, enum data_interpolation interpolation)
 {
+    cr_image_box whole = { 0, 0, image->height, image->width };
+    if (memcmp(box, &whole, sizeof whole) == 0 && to->height == image->height &&
+        to->width == image->width && memcmp(&to->window, &whole, sizeof whole) == 0)
+        return CR_OK;
     if (interpolation == DATA_NEAREST && (box->height != to->height || box->width != to->width))
         return take_nearest(image, spare, box, to);
     return resample(image, spare, &filters[interpolation], *box, to);
@@ -253,10 +299,8 @@ cr_status data_resize_part(cr_image *image, cr_image *spare, const struct data_b
 cr_status data_resize(cr_image *image, cr_image *spare, int64_t height, int64_t width,
                       enum data_interpolation interpolation)
 {
-    struct data_box box = { 0, 0, image->height, image->width };
+    cr_image_box box = { 0, 0, image->height, image->width };
     struct data_resizing to = { height, width, { 0, 0, height, width } };
-    if (height == image->height && width == image->width)
-        return CR_OK;
     return data_resize_part(image, spare, &box, &to, interpolation);
 }
 
@@ -294,14 +338,19 @@ static void resize_shape(const cr_transform *transform, cr_shape *shape)
     }
 }
 
+enum data_interpolation data_interpolation_of(const cr_transform *transform)
+{
+    return (enum data_interpolation)
+        transform->parameters[transform->type == &data_resize_type ? 2 : 6];
+}
+
 static cr_status resize(const cr_transform *transform, cr_image *image, cr_image *spare,
                         cr_generator *generator)
 {
     (void)generator;
     cr_shape shape = CR_SHAPE(image->channels, image->height, image->width);
     resize_shape(transform, &shape);
-    return data_resize(image, spare, shape.dim[1], shape.dim[2],
-                       (enum data_interpolation)transform->parameters[2]);
+    return data_resize(image, spare, shape.dim[1], shape.dim[2], data_interpolation_of(transform));
 }
 
 const cr_transform_type data_resize_type = {

@@ -5,8 +5,6 @@
 
 #include "data/data.h"
 
-#define WHITE 255.0f /* the uint8 value that becomes 1 */
-
 static bool is_for_tensors_only(const cr_transform_type *type)
 {
     return !type->picture;
@@ -156,16 +154,32 @@ void cr_transform_apply(const cr_transform_list *list, cr_sample *sample, uint64
     apply_from(list, 0, sample, &generator);
 }
 
-/* Divided, not multiplied by the inverse: the same bits as torchvision's ToTensor. */
-static void to_sample(const cr_image *image, float *out)
+/* Bytes to a plane of floats for each channel, by a table for each. */
+static void to_planes(const cr_image *image, float tables[4][256], float *out)
 {
     int64_t area = image->height * image->width;
+    const uint8_t *from = image->pixels;
     int channels = image->channels;
-    for (int c = 0; c < channels; c++) {
-        const uint8_t *from = image->pixels + c;
-        for (int64_t i = 0; i < area; i++)
-            *out++ = (float)from[i * channels] / WHITE;
+    for (int64_t i = 0; channels == 3 && i < area; i++, from += 3) {
+        out[i] = tables[0][from[0]];
+        out[area + i] = tables[1][from[1]];
+        out[2 * area + i] = tables[2][from[2]];
     }
+    for (int c = 0; channels != 3 && c < channels; c++) {
+        for (int64_t i = 0; i < area; i++)
+            out[c * area + i] = tables[c][from[i * channels + c]];
+    }
+}
+
+/* A picture as a sample, and whether `next` was done on the way: it is if it is normalize. */
+static bool to_sample(const cr_image *image, const cr_transform *next, float *out)
+{
+    float tables[4][256];
+    bool normalizes = next && next->type == &data_normalize;
+    for (int c = 0; c < image->channels; c++)
+        data_normalize_table(normalizes ? next : NULL, c, tables[c]);
+    to_planes(image, tables, out);
+    return normalizes;
 }
 
 static cr_status check_shape(const cr_image *image, const cr_shape *shape)
@@ -181,26 +195,43 @@ static cr_status check_shape(const cr_image *image, const cr_shape *shape)
                         (long long)shape->dim[0]);
 }
 
+static cr_status in_transform(const cr_transform *transform)
+{
+    cr_error_prefix("transform %s", transform->type->name);
+    return cr_error_status();
+}
+
+cr_status data_transform_part(const cr_transform_list *list, const struct data_plan *plan,
+                              const cr_image_part *part, cr_image *image, cr_image *spare,
+                              cr_shape shape, float *out)
+{
+    cr_generator generator = plan->generator;
+    int i = plan->used;
+    if (data_plan_apply(plan, part, image, spare) != CR_OK)
+        return in_transform(&list->items[0]);
+    for (; i < list->count && !is_for_tensors_only(list->items[i].type); i++) {
+        const cr_transform *transform = &list->items[i];
+        if (transform->type->picture(transform, image, spare, &generator) != CR_OK)
+            return in_transform(transform);
+    }
+    if (check_shape(image, &shape) != CR_OK)
+        return cr_error_status();
+    i += to_sample(image, i < list->count ? &list->items[i] : NULL, out);
+    cr_sample sample = { out, shape.dim[0], shape.dim[1], shape.dim[2] };
+    apply_from(list, i, &sample, &generator);
+    return CR_OK;
+}
+
 cr_status cr_transform_picture(const cr_transform_list *list, cr_image *image, cr_image *spare,
                                uint64_t seed, uint64_t epoch, int64_t position, cr_shape shape,
                                float *out)
 {
     static const cr_transform_list none;
+    struct data_plan plan;
+    cr_image_part part = { image->height, image->width, { 0, 0, image->height, image->width } };
     if (!list)
         list = &none;
-    cr_generator generator = data_generator(seed, DATA_TRANSFORM, epoch, (uint64_t)position);
-    int i = 0;
-    for (; i < list->count && !is_for_tensors_only(list->items[i].type); i++) {
-        const cr_transform *transform = &list->items[i];
-        if (transform->type->picture(transform, image, spare, &generator) != CR_OK) {
-            cr_error_prefix("transform %s", transform->type->name);
-            return cr_error_status();
-        }
-    }
-    if (check_shape(image, &shape) != CR_OK)
-        return cr_error_status();
-    to_sample(image, out);
-    cr_sample sample = { out, shape.dim[0], shape.dim[1], shape.dim[2] };
-    apply_from(list, i, &sample, &generator);
-    return CR_OK;
+    data_plan_make(list, image->height, image->width,
+                   data_generator(seed, DATA_TRANSFORM, epoch, (uint64_t)position), &plan);
+    return data_transform_part(list, &plan, &part, image, spare, shape, out);
 }

@@ -23,6 +23,13 @@ static cr_status subset_picture(void *context, int64_t index, cr_image *image, i
     return cr_dataset_picture(subset->set, subset->indices[index], image, label);
 }
 
+static cr_status subset_picture_part(void *context, int64_t index, const cr_image_wish *wish,
+                                     cr_image *image, cr_image_part *part, int64_t *label)
+{
+    const struct subset *subset = context;
+    return cr_dataset_picture_part(subset->set, subset->indices[index], wish, image, part, label);
+}
+
 static cr_status subset_label(void *context, int64_t index, int64_t *label)
 {
     const struct subset *subset = context;
@@ -65,6 +72,7 @@ cr_dataset *data_subset_new(cr_dataset *set, int64_t *indices, int64_t count)
                                                     .class_names = data_class_names(set),
                                                     .get = subset_get,
                                                     .picture = subset_picture,
+                                                    .picture_part = subset_picture_part,
                                                     .label = subset_label,
                                                     .path = subset_path,
                                                     .targets = subset_targets,
@@ -127,6 +135,13 @@ static cr_status concat_picture(void *context, int64_t index, cr_image *image, i
 {
     cr_dataset *set = concat_find(context, &index);
     return cr_dataset_picture(set, index, image, label);
+}
+
+static cr_status concat_picture_part(void *context, int64_t index, const cr_image_wish *wish,
+                                     cr_image *image, cr_image_part *part, int64_t *label)
+{
+    cr_dataset *set = concat_find(context, &index);
+    return cr_dataset_picture_part(set, index, wish, image, part, label);
 }
 
 static cr_status concat_label(void *context, int64_t index, int64_t *label)
@@ -217,6 +232,7 @@ cr_dataset *cr_dataset_concat(cr_dataset *const *sets, int count)
                                                .class_names = data_class_names(sets[0]),
                                                .get = concat_get,
                                                .picture = concat_picture,
+                                               .picture_part = concat_picture_part,
                                                .label = concat_label,
                                                .path = concat_path,
                                                .targets = concat_targets,

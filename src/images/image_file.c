@@ -227,30 +227,50 @@ static cr_status check_channels(int channels)
                         channels);
 }
 
-cr_status cr_image_decode(const void *bytes, size_t size, const char *name, int channels,
-                          cr_image *image)
+cr_status cr_image_decode_part(const void *bytes, size_t size, const char *name, int channels,
+                               const cr_image_wish *wish, cr_image *image, cr_image_part *part)
 {
     if (cr_failed() || check_channels(channels) != CR_OK)
         return cr_error_status();
     struct image_source source = { bytes, size, name ? name : "the picture" };
-    struct image_result result = { .image = image, .wanted = channels, .orientation = 1 };
+    struct image_result result = {
+        .image = image, .wanted = channels, .orientation = 1, .wish = wish
+    };
     const struct image_kind *kind = find_kind(&source);
     if (!kind || kind->decode(&source, &result) != CR_OK ||
         turn(image, result.orientation) != CR_OK)
         return cr_error_status();
+    *part = (cr_image_part){ result.height, result.width, result.box };
+    if (result.box.height == 0)
+        *part =
+            (cr_image_part){ image->height, image->width, { 0, 0, image->height, image->width } };
     return channels == 0 ? CR_OK : cr_image_convert(image, channels);
 }
 
-cr_status cr_image_read(const char *path, int channels, cr_image *image)
+cr_status cr_image_decode(const void *bytes, size_t size, const char *name, int channels,
+                          cr_image *image)
+{
+    cr_image_part part;
+    return cr_image_decode_part(bytes, size, name, channels, NULL, image, &part);
+}
+
+cr_status cr_image_read_part(const char *path, int channels, const cr_image_wish *wish,
+                             cr_image *image, cr_image_part *part)
 {
     if (cr_failed())
         return cr_error_status();
     size_t size;
     char *bytes = cr_file_read(path, CR_IMAGE_MAX_FILE, &size);
     if (bytes)
-        cr_image_decode(bytes, size, path, channels, image);
+        cr_image_decode_part(bytes, size, path, channels, wish, image, part);
     cr_free(bytes);
     return cr_error_status();
+}
+
+cr_status cr_image_read(const char *path, int channels, cr_image *image)
+{
+    cr_image_part part;
+    return cr_image_read_part(path, channels, NULL, image, &part);
 }
 
 cr_status cr_image_probe_memory(const void *bytes, size_t size, const char *name,

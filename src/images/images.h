@@ -29,7 +29,9 @@ struct image_result {
     int64_t width;
     int64_t height;
     int channels;
-    int orientation; /* of EXIF, 1 to 8; applied by the caller */
+    int orientation;           /* of EXIF, 1 to 8; applied by the caller */
+    const cr_image_wish *wish; /* NULL: the whole picture; a decoder may give it in any case */
+    cr_image_box box;          /* what a decoder gives of it; of height 0: the whole */
 };
 
 /* Decoders: each fills a result, whose orientation is 1 before. */

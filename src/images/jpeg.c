@@ -15,6 +15,7 @@
 #define MOST_SCANS  200
 #define EXIF_APP    (JPEG_APP0 + 1)
 #define LONGEST_APP 0xFFFF
+#define MARGIN      8 /* pixels around a part: its edges are not those of the whole picture */
 
 struct jpeg_reader {
     struct jpeg_decompress_struct info;
@@ -108,12 +109,77 @@ static int find_orientation(const struct jpeg_decompress_struct *info)
     return 1;
 }
 
+/* True if a part is decoded to the pixels of the whole but for those next to the part's edges:
+ * brightness alone, or with two colours of at most half its resolution either way. */
+static bool can_be_parted(const struct jpeg_decompress_struct *info)
+{
+    const jpeg_component_info *parts = info->comp_info;
+    if (info->num_components == 1)
+        return true;
+    return info->num_components == 3 && parts[0].h_samp_factor <= 2 &&
+           parts[0].v_samp_factor <= 2 && parts[1].h_samp_factor == 1 &&
+           parts[1].v_samp_factor == 1 && parts[2].h_samp_factor == 1 &&
+           parts[2].v_samp_factor == 1;
+}
+
+/* Asks which part is wanted, if one can be read, and adds a margin to it; the colours between two
+ * samples are found from both. */
+static void choose_part(const struct jpeg_decompress_struct *info, struct image_result *result)
+{
+    if (!result->wish || result->orientation != 1 || !can_be_parted(info))
+        return;
+    cr_image_box wanted = { 0 };
+    result->wish->choose(result->wish->context, result->height, result->width, &wanted);
+    int64_t top = IMAGES_MAX(wanted.top - MARGIN, 0);
+    int64_t left = IMAGES_MAX(wanted.left - MARGIN, 0);
+    int64_t bottom = IMAGES_MIN(wanted.top + wanted.height + MARGIN, result->height);
+    int64_t right = IMAGES_MIN(wanted.left + wanted.width + MARGIN, result->width);
+    if (top < bottom && left < right)
+        result->box = (cr_image_box){ top, left, bottom - top, right - left };
+}
+
+/* Tells the decoder which part to read; its columns begin at a whole block. */
+static cr_status begin_part(struct jpeg_decompress_struct *info, struct image_result *result)
+{
+    cr_image_box *box = &result->box;
+    JDIMENSION left = (JDIMENSION)box->left;
+    JDIMENSION width = (JDIMENSION)box->width;
+    if (width < info->output_width)
+        jpeg_crop_scanline(info, &left, &width);
+    if (box->top > 0)
+        jpeg_skip_scanlines(info, (JDIMENSION)box->top);
+    box->left = left;
+    box->width = width;
+    return cr_image_resize_room(result->image, box->height, box->width, result->channels);
+}
+
+/* Passes over the rows below a part. They are not decoded, but the mark of the picture's end, which
+ * the bytes of pixels never hold, has to follow. */
+static void pass_over_rest(struct jpeg_decompress_struct *info)
+{
+    const uint8_t *from = info->src->next_input_byte;
+    size_t left = info->src->bytes_in_buffer;
+    bool ends = jpeg_input_complete(info) || info->unread_marker == JPEG_EOI;
+    while (!ends) {
+        const uint8_t *found = memchr(from, 0xFF, left);
+        if (!found || found + 1 >= from + left)
+            refuse_more(info);
+        ends = found[1] == JPEG_EOI;
+        left -= (size_t)(found + 1 - from);
+        from = found + 1;
+    }
+    jpeg_skip_scanlines(info, info->output_height - info->output_scanline);
+}
+
+/* Fills the picture. */
 static void read_rows(struct jpeg_reader *reader, cr_image *image)
 {
     struct jpeg_decompress_struct *info = &reader->info;
     size_t stride = (size_t)image->width * (size_t)image->channels;
-    while (info->output_scanline < info->output_height) {
-        uint8_t *to = image->pixels + info->output_scanline * stride;
+    JDIMENSION first = info->output_scanline;
+    JDIMENSION end = first + (JDIMENSION)image->height;
+    while (info->output_scanline < end) {
+        uint8_t *to = image->pixels + (info->output_scanline - first) * stride;
         JSAMPROW row = reader->row ? reader->row : to;
         if (jpeg_read_scanlines(info, &row, 1) == 1 && reader->row) {
             for (size_t i = 0; i < 4 * (size_t)image->width; i++)
@@ -121,6 +187,8 @@ static void read_rows(struct jpeg_reader *reader, cr_image *image)
             images_cmyk_to_rgb(row, to, (size_t)image->width);
         }
     }
+    if (end < info->output_height)
+        pass_over_rest(info);
 }
 
 /* The header is read: what it says, and then the pixels if they are wanted. */
@@ -146,7 +214,10 @@ static cr_status read_picture(struct jpeg_reader *reader, const struct image_sou
         if (!reader->row)
             return cr_error_status();
     }
+    choose_part(info, result);
     jpeg_start_decompress(info);
+    if (result->box.height > 0 && begin_part(info, result) != CR_OK)
+        return cr_error_status();
     read_rows(reader, result->image);
     jpeg_finish_decompress(info);
     return CR_OK;

@@ -153,25 +153,33 @@ bool images_has_ending(const char *path, const char *ending)
 
 /* ---- the set ---- */
 
-static cr_status read_entry(const struct picture_list *list, int64_t index, cr_image *image)
+static cr_status read_entry(const struct picture_list *list, int64_t index,
+                            const cr_image_wish *wish, cr_image *image, cr_image_part *part)
 {
     const cr_tar *tar = list->tars[list->places[index].tar];
     int64_t entry = list->places[index].entry;
     size_t size = (size_t)cr_tar_at(tar, entry).size;
     char *bytes = cr_alloc(size);
     if (bytes && cr_tar_read(tar, entry, bytes) == CR_OK)
-        cr_image_decode(bytes, size, list->paths[index], list->channels, image);
+        cr_image_decode_part(bytes, size, list->paths[index], list->channels, wish, image, part);
     cr_free(bytes);
     return cr_error_status();
 }
 
-static cr_status read_picture(void *context, int64_t index, cr_image *image, int64_t *label)
+static cr_status read_picture_part(void *context, int64_t index, const cr_image_wish *wish,
+                                   cr_image *image, cr_image_part *part, int64_t *label)
 {
     const struct picture_list *list = context;
     *label = list->labels[index];
     if (list->places)
-        return read_entry(list, index, image);
-    return cr_image_read(list->paths[index], list->channels, image);
+        return read_entry(list, index, wish, image, part);
+    return cr_image_read_part(list->paths[index], list->channels, wish, image, part);
+}
+
+static cr_status read_picture(void *context, int64_t index, cr_image *image, int64_t *label)
+{
+    cr_image_part part;
+    return read_picture_part(context, index, NULL, image, &part, label);
 }
 
 static cr_status read_label(void *context, int64_t index, int64_t *label)
@@ -329,6 +337,7 @@ cr_dataset *images_list_open(struct picture_list *list, const cr_image_set_args 
                               .class_count = list->class_count,
                               .class_names = (const char *const *)list->class_names,
                               .picture = read_picture,
+                              .picture_part = read_picture_part,
                               .label = read_label,
                               .path = tell_path,
                               .targets = list->targets ? read_targets : NULL,

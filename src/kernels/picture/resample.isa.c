@@ -81,25 +81,25 @@ static void pixels(const struct resample_axis *axis, const int32_t *packed, cons
 /* ---- vectors ---- */
 
 #if defined(__AVX512BW__)
-#define CELLS 16
+#define CELLS                16
 typedef __m512i vector;
-#define VECTOR(name)          _mm512_##name
-#define vector_load(p)        _mm512_loadu_si512((const void *)(p))
-#define vector_store(p, x)    _mm512_storeu_si512((void *)(p), x)
-#define vector_and(x, y)      _mm512_and_si512(x, y)
-#define vector_zero()         _mm512_setzero_si512()
-#define vector_each_lane(x)   _mm512_broadcast_i32x4(x)
-#define vector_gather(p, at)  _mm512_i32gather_epi32(at, p, 1)
+#define VECTOR(name)         _mm512_##name
+#define vector_load(p)       _mm512_loadu_si512((const void *)(p))
+#define vector_store(p, x)   _mm512_storeu_si512((void *)(p), x)
+#define vector_and(x, y)     _mm512_and_si512(x, y)
+#define vector_zero()        _mm512_setzero_si512()
+#define vector_each_lane(x)  _mm512_broadcast_i32x4(x)
+#define vector_gather(p, at) _mm512_i32gather_epi32(at, p, 1)
 #else
-#define CELLS 8
+#define CELLS                8
 typedef __m256i vector;
-#define VECTOR(name)          _mm256_##name
-#define vector_load(p)        _mm256_loadu_si256((const __m256i *)(p))
-#define vector_store(p, x)    _mm256_storeu_si256((__m256i *)(p), x)
-#define vector_and(x, y)      _mm256_and_si256(x, y)
-#define vector_zero()         _mm256_setzero_si256()
-#define vector_each_lane(x)   _mm256_broadcastsi128_si256(x)
-#define vector_gather(p, at)  _mm256_i32gather_epi32((const int *)(const void *)(p), at, 1)
+#define VECTOR(name)         _mm256_##name
+#define vector_load(p)       _mm256_loadu_si256((const __m256i *)(p))
+#define vector_store(p, x)   _mm256_storeu_si256((__m256i *)(p), x)
+#define vector_and(x, y)     _mm256_and_si256(x, y)
+#define vector_zero()        _mm256_setzero_si256()
+#define vector_each_lane(x)  _mm256_broadcastsi128_si256(x)
+#define vector_gather(p, at) _mm256_i32gather_epi32((const int *)(const void *)(p), at, 1)
 #endif
 
 #define BYTES      (4 * CELLS)
@@ -161,8 +161,10 @@ CR_INLINE void row_block(uint8_t *out, const uint8_t *in, size_t stride, const v
         vector x[4];
         for (int i = 0; i < 4; i++) /* a row whose weight is 0 may be any */
             x[i] = vector_load(in + (size_t)CR_MIN(t + i, taps - 1) * stride);
-        vector low01 = VECTOR(unpacklo_epi8)(x[0], x[1]), high01 = VECTOR(unpackhi_epi8)(x[0], x[1]);
-        vector low23 = VECTOR(unpacklo_epi8)(x[2], x[3]), high23 = VECTOR(unpackhi_epi8)(x[2], x[3]);
+        vector low01 = VECTOR(unpacklo_epi8)(x[0], x[1]),
+               high01 = VECTOR(unpackhi_epi8)(x[0], x[1]);
+        vector low23 = VECTOR(unpacklo_epi8)(x[2], x[3]),
+               high23 = VECTOR(unpackhi_epi8)(x[2], x[3]);
         vector cells[4] = { VECTOR(unpacklo_epi16)(low01, low23),
                             VECTOR(unpackhi_epi16)(low01, low23),
                             VECTOR(unpacklo_epi16)(high01, high23),

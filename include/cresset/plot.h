@@ -76,7 +76,8 @@ typedef struct cr_plot_panel {
     double x_max;
     double y_min; /* both 0: from the values */
     double y_max;
-    bool log_y;             /* logarithmic; values that are not positive are left out */
+    bool log_x; /* logarithmic; values that are not positive are left out */
+    bool log_y;
     bool percent;           /* values are fractions, shown in percent */
     const char *mark_label; /* a vertical line with this label, e.g. "best"… */
     double mark_x;          /* …here; no line without a label */

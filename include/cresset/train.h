@@ -75,6 +75,12 @@ typedef struct cr_train_settings {
     double clip_value;     /* 0: none */
     int64_t accumulate;    /* batches whose gradients are averaged for a step; 0: 1 */
     double ema_decay;      /* 0: none; what is evaluated and kept as best is the average then */
+    int64_t swa_start;     /* the weights after this epoch (from 1) and each later one are averaged
+                            * (cr_swa_new); 0: none. Not together with ema_decay */
+    double swa_lr;         /* learning rate of those epochs; 0: the schedule's */
+    int64_t finetune_depth;    /* only the last so many parts of the model are trained; 0: all */
+    int64_t unfreeze_every;    /* at first the last part is trained alone, and every so many epochs
+                                * one more; 0: all from the beginning */
     cr_transform_list augment; /* before the classifier's own transforms */
     uint64_t seed;
     int workers;
@@ -110,6 +116,7 @@ typedef struct cr_train_progress {
     bool is_validation;
     double loss; /* means over the epoch so far */
     double accuracy;
+    double step_loss; /* mean over the last step */
     double lr;
     double samples_per_second;
 } cr_train_progress;
@@ -140,7 +147,21 @@ typedef struct cr_train_result {
     int64_t steps;      /* of the optimiser */
     double seconds;
     bool stopped_early;
+    /* With swa_start, of the average: whether there is one, whether it did at least as well as the
+     * best epoch and was kept as best, and how well (NaN without a validation set). */
+    bool averaged;
+    bool average_is_best;
+    double average_loss;
+    double average_accuracy;
 } cr_train_result;
+
+/* The order in which a run with these settings visits its samples; to be freed. NULL on failure. */
+cr_sampler *cr_train_sampler(cr_dataset *train, const cr_train_settings *settings);
+
+/* The parts of a model that finetune_depth and unfreeze_every count: what the names of its trained
+ * parameters have in common up to a dot, such as layer4 or features.6, in their order and joined by
+ * spaces. To be freed with cr_free; NULL on failure. */
+char *cr_train_parts(const cr_model *model);
 
 /* Trains a classifier. Afterwards it holds the last weights (the average, with ema_decay); the best
  * are in the run directory. The result is filled as far as the run came, also on failure, and is to
@@ -149,6 +170,33 @@ typedef struct cr_train_result {
 cr_status cr_train(cr_classifier *classifier, cr_dataset *train, cr_dataset *validation,
                    cr_train_settings settings, cr_train_run run, cr_train_result *result);
 void cr_train_result_free(cr_train_result *result);
+
+/* ---- the learning rate ---- */
+
+typedef struct cr_find_lr_args {
+    double lowest;  /* 0: 1e-6 */
+    double highest; /* 0: 1 */
+    int64_t steps;  /* 0: 100 */
+    bool (*should_stop)(void *context);
+    void *context;
+} cr_find_lr_args;
+
+typedef struct cr_lr_curve {
+    double *rate;     /* (count) */
+    double *loss;     /* (count), of each step's samples */
+    double *smoothed; /* (count), exponentially, as fastai does */
+    int64_t count;
+    double lowest;    /* the rate with the lowest smoothed loss */
+    double suggested; /* a tenth of it */
+} cr_lr_curve;
+
+/* Smith's range test ("Cyclical learning rates", 2017): trains with a rate that rises from step to
+ * step until the loss has grown to four times its lowest value. The settings are those of the run
+ * to come; their schedule and averages play no part. The classifier's weights are spent. The curve
+ * is to be freed, on success only. CR_ERROR_NUMERIC if no step had a finite loss. */
+cr_status cr_find_lr(cr_classifier *classifier, cr_dataset *train, cr_train_settings settings,
+                     cr_find_lr_args args, cr_lr_curve *curve);
+void cr_lr_curve_free(cr_lr_curve *curve);
 
 #ifdef __cplusplus
 }

@@ -604,9 +604,10 @@ typedef struct train_options {
     number_list milestones;
     int64_t plateau_patience, workers, threads, seed;
     const char *precision;
-    const char *out, *name, *resume;
+    const char *out, *name, *resume, *show_batch;
+    int64_t find_lr_steps;
     double save_seconds;
-    bool report, events, dry_run, quiet, json, transforms;
+    bool report, events, dry_run, quiet, json, transforms, find_lr;
     profile_options profile;
 } train_options;
 
@@ -619,6 +620,16 @@ bool train_options_translate(const train_options *chosen, char *rates,
                              cr_transform_list *transforms, cr_train_settings *settings);
 
 int run_train(const arguments *args);
+
+/* Draws the first batch of training, with its changes and labels, to a .png or .svg file
+ * (show_batch.c). False with an error set. */
+bool show_batch(const cr_classifier *classifier, cr_dataset *set, const cr_train_settings *settings,
+                const char *path);
+
+/* Finds a learning rate, writes the chart and its points to a folder, and says it; the exit status
+ * (learning_rate.c). The classifier's weights are spent. */
+int find_learning_rate(const arguments *args, cr_classifier *classifier, cr_dataset *train,
+                       const cr_train_settings *settings, const char *folder);
 
 /* --- Runs (run_folder.c, training.c, run_report.c) ------------------------------------------ */
 

@@ -52,6 +52,10 @@ static bool check_options(const arguments *args)
         usage_error(args->command, "--schedule multistep needs --milestones N,N");
         return false;
     }
+    if (chosen->show_batch && chosen->find_lr) {
+        usage_error(args->command, "--show-batch and --find-lr are two works; give one of them");
+        return false;
+    }
     if (chosen->name && strchr(chosen->name, '/')) {
         usage_error(args->command, "--name is a name without a /; for a whole path give --out");
         return false;
@@ -85,6 +89,27 @@ static bool load_weights(const session *s)
     return good;
 }
 
+/* Freezes the parameters of each name of a list, and those below it. */
+static bool freeze(session *s)
+{
+    cr_model *model = s->classifier->model;
+    char *rest = NULL, *words = cr_string_copy(s->chosen->freeze);
+    for (char *word = words ? strtok_r(words, ",", &rest) : NULL; word && !cr_failed();
+         word = strtok_r(NULL, ",", &rest)) {
+        char *below = cr_string_format("%s.*", word);
+        int frozen = below ? cr_model_freeze(model, word, true) : 0;
+        if (below && !strchr(word, '*'))
+            frozen += cr_model_freeze(model, below, true);
+        if (below && frozen == 0)
+            cr_error_set(CR_ERROR_ARGUMENT,
+                         "--freeze %s matches no parameter; see cresset models %s", word,
+                         s->classifier->bound.architecture->name);
+        cr_free(below);
+    }
+    cr_free(words);
+    return !cr_failed();
+}
+
 static bool make_classifier(session *s)
 {
     const train_options *chosen = s->chosen;
@@ -102,22 +127,20 @@ static bool make_classifier(session *s)
     cr_free(saved);
     if (!s->classifier || (chosen->weights && !s->goes_on && !load_weights(s)))
         return false;
-    if (chosen->freeze && cr_model_freeze(s->classifier->model, chosen->freeze, true) == 0) {
-        cr_error_set(CR_ERROR_ARGUMENT, "--freeze %s matches no parameter; see cresset models %s",
-                     chosen->freeze, s->classifier->bound.architecture->name);
-        return false;
-    }
-    return true;
+    return !chosen->freeze || freeze(s);
 }
 
 /* The run directory: the one given, which must not hold a run yet, or the next one in runs/. */
 static bool make_folder(session *s)
 {
     const train_options *chosen = s->chosen;
-    const char *name = chosen->name ? chosen->name : s->classifier->bound.architecture->name;
+    const char *own = chosen->name ? chosen->name : s->classifier->bound.architecture->name;
     if (!chosen->out) {
-        s->folder =
-            chosen->dry_run ? cr_string_format("runs/%s-...", name) : make_run_folder("runs", name);
+        char *name = cr_string_format("%s%s", own, chosen->find_lr ? "-lr" : "");
+        if (name)
+            s->folder = chosen->dry_run ? cr_string_format("runs/%s-...", name)
+                                        : make_run_folder("runs", name);
+        cr_free(name);
         return s->folder != NULL;
     }
     if (is_run_folder(chosen->out)) {
@@ -148,7 +171,7 @@ static bool set_up(session *s)
         s->folder = cr_string_copy(chosen->resume);
         return s->folder && make_classifier(s);
     }
-    return make_classifier(s) && make_folder(s);
+    return make_classifier(s) && (chosen->show_batch || make_folder(s));
 }
 
 static void tear_down(session *s)
@@ -166,8 +189,10 @@ static void tear_down(session *s)
  * --config they start the same run anew. NULL if out of memory. */
 static char *lasting_arguments(const session *s)
 {
-    static const char *const passing[] = { "resume", "out",     "dry-run",       "quiet",
-                                           "json",   "profile", "profile-steps", "profile-trace" };
+    static const char *const passing[] = { "resume",        "out",           "dry-run",
+                                           "quiet",         "json",          "profile",
+                                           "profile-steps", "profile-trace", "show-batch",
+                                           "find-lr" };
     json_t *object = arguments_to_json(s->args);
     for (int i = 0; i < COUNT_OF(passing); i++)
         json_object_del(object, passing[i]);
@@ -260,6 +285,22 @@ static int run_session(session *s)
     return status;
 }
 
+/* What is done instead of training, or the run. */
+static int work(session *s)
+{
+    const train_options *chosen = s->chosen;
+    if (chosen->show_batch) {
+        if (!show_batch(s->classifier, s->data.train, &s->settings, chosen->show_batch))
+            return library_failure(s->args->command);
+        if (!chosen->quiet)
+            printf("the first batch is drawn in %s\n", chosen->show_batch);
+        return STATUS_DONE;
+    }
+    if (chosen->find_lr && !chosen->dry_run)
+        return find_learning_rate(s->args, s->classifier, s->data.train, &s->settings, s->folder);
+    return run_session(s);
+}
+
 static int run_with(const arguments *args)
 {
     session s = { .args = args, .chosen = args->settings };
@@ -275,7 +316,7 @@ static int run_with(const arguments *args)
     interrupt_watch();
     int status;
     if (set_up(&s)) {
-        status = run_session(&s);
+        status = work(&s);
     } else {
         advise_to_skip(&s);
         status = library_failure(args->command);

@@ -27,8 +27,9 @@ typedef struct findings {
     cr_report_mistake *mistakes;
     int64_t mistake_count;
     curves curves;
-    cr_report_entry *left_out; /* broken pictures */
-    int64_t left_out_count;
+    cr_report_entry *facts; /* further lines of the summary */
+    int64_t fact_count;
+    char average[128];
     char more[NUMBER_SIZE + 32];
     cr_report_entry *settings; /* the values are to be freed */
     int64_t setting_count;
@@ -78,19 +79,27 @@ static bool collect_settings(findings *f, const arguments *args)
     return good;
 }
 
-/* The pictures that were left out because they cannot be read, as lines of the summary. */
-static bool collect_broken(findings *f, const cr_broken_pictures *broken)
+/* Further lines of the summary: the average of weights, and the pictures that were left out because
+ * they cannot be read. */
+static bool collect_facts(findings *f, const cr_train_result *result,
+                          const cr_broken_pictures *broken)
 {
-    f->left_out = cr_alloc_zeroed(SHOWN_BROKEN + 1, sizeof *f->left_out);
-    if (!f->left_out)
+    f->facts = cr_alloc_zeroed(SHOWN_BROKEN + 2, sizeof *f->facts);
+    if (!f->facts)
         return false;
+    if (result->averaged) {
+        snprintf(f->average, sizeof f->average,
+                 "validation accuracy %.2f %% of the weights averaged over epochs (SWA), %s",
+                 100 * result->average_accuracy,
+                 result->average_is_best ? "kept as the best" : "while the best epoch is kept");
+        f->facts[f->fact_count++] = (cr_report_entry){ "Average", f->average };
+    }
     for (int64_t i = 0; i < broken->count && i < SHOWN_BROKEN; i++)
-        f->left_out[f->left_out_count++] =
-            (cr_report_entry){ i ? "" : "Left out", broken->sentences[i] };
+        f->facts[f->fact_count++] = (cr_report_entry){ i ? "" : "Left out", broken->sentences[i] };
     if (broken->count > SHOWN_BROKEN) {
         snprintf(f->more, sizeof f->more, "and %lld more, which log.txt names",
                  (long long)(broken->count - SHOWN_BROKEN));
-        f->left_out[f->left_out_count++] = (cr_report_entry){ "", f->more };
+        f->facts[f->fact_count++] = (cr_report_entry){ "", f->more };
     }
     return true;
 }
@@ -112,7 +121,7 @@ static bool find_out(findings *f, const run_outcome *outcome)
         mistakes_of(&f->evaluation, f->classifier, data->test, SHOWN_MISTAKES, &f->mistake_count);
     return f->confusion && f->mistakes && scores_of(&f->evaluation, BOOTSTRAP, &f->scores) &&
            collect_curves(&f->curves, outcome->result) && collect_settings(f, outcome->args) &&
-           collect_broken(f, &data->broken);
+           collect_facts(f, outcome->result, &data->broken);
 }
 
 static void forget(findings *f)
@@ -123,7 +132,7 @@ static void forget(findings *f)
     cr_free(f->confusion);
     cr_classifier_scores_free(&f->scores);
     cr_free(f->curves.train_loss);
-    cr_free(f->left_out);
+    cr_free(f->facts);
     for (int64_t i = 0; i < f->setting_count; i++)
         cr_free((void *)f->settings[i].value);
     cr_free(f->settings);
@@ -155,8 +164,8 @@ static bool write_report(const findings *f, const run_outcome *outcome)
         .best_epoch = result->best_epoch,
         .best_accuracy = best ? best->validation_accuracy : 0,
         .test_accuracy = f->evaluation.accuracy,
-        .facts = f->left_out,
-        .fact_count = f->left_out_count,
+        .facts = f->facts,
+        .fact_count = f->fact_count,
         .epochs = result->count,
         .train_loss = f->curves.train_loss,
         .validation_loss = f->curves.validation_loss,
@@ -190,6 +199,9 @@ static void print_outcome(const findings *f, const run_outcome *outcome)
         printf("best epoch       %lld%s, validation accuracy %.2f %%\n",
                (long long)result->best_epoch, result->stopped_early ? " (stopped early)" : "",
                result->epochs[result->best_epoch - 1].validation_accuracy * 100);
+    if (result->averaged)
+        printf("average (SWA)    validation accuracy %.2f %%%s\n", 100 * result->average_accuracy,
+               result->average_is_best ? ", kept as the best" : "; the best epoch is kept");
     printf("test accuracy    %.2f %%, loss %.4f, on %s samples\n", f->evaluation.accuracy * 100,
            f->evaluation.loss, format_count(samples, f->evaluation.count));
     printf("time and memory  %s, %s at the highest\n", format_clock(clock, result->seconds),
@@ -226,6 +238,12 @@ static int print_outcome_json(const findings *f, const run_outcome *outcome)
         result->seconds, "peak_memory_bytes", (json_int_t)cr_process_memory_peak(), "test_accuracy",
         json_finite(f->evaluation.accuracy), "test_loss", json_finite(f->evaluation.loss),
         "test_samples", (json_int_t)f->evaluation.count, "epochs", epochs_to_json(result));
+    if (result->averaged)
+        json_object_set_new(answer, "average",
+                            json_pack("{s:o, s:o, s:b}", "validation_accuracy",
+                                      json_finite(result->average_accuracy), "validation_loss",
+                                      json_finite(result->average_loss), "best",
+                                      (int)result->average_is_best));
     json_t *left_out = json_array();
     for (int64_t i = 0; i < outcome->data->broken.count; i++)
         json_array_append_new(left_out, json_string(outcome->data->broken.sentences[i]));

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "cli.h"
+#include "cresset/memory.h"
 #include "cresset/system.h"
 
 #define SHOWN_BROKEN 5
@@ -37,6 +38,11 @@ static void print_heading(const training_view *view, const cr_train_settings *se
     if (settings->autocast != CR_F32)
         printf("precision %s with f32 weights%s%s\n", precision_word(settings->autocast),
                caveat ? "; " : "", caveat ? caveat : "");
+    if (settings->finetune_depth > 0 || settings->unfreeze_every > 0) {
+        char *parts = cr_train_parts(classifier->model);
+        printf("parts     %s\n", parts ? parts : "");
+        cr_free(parts);
+    }
     printf("run       %s%s\n\n", view->folder, view->resumes ? ", resumed" : "");
     fflush(stdout);
 }

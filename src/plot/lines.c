@@ -23,24 +23,27 @@ typedef struct axes {
     cr_canvas *canvas;
     const cr_plot_panel *panel;
     double left, top, right, bottom; /* of the plotting area */
-    range x, y;                      /* y as log10 if the panel is logarithmic */
+    range x, y;                      /* as log10 where the panel is logarithmic */
     cr_ticks x_ticks, y_ticks;
     bool empty; /* no finite value anywhere */
 } axes;
 
 /* NaN for what is not drawn. */
-static double x_of(const cr_plot_series *series, int64_t i)
+static double x_of(const cr_plot_panel *panel, const cr_plot_series *series, int64_t i)
 {
-    if (series->x == NULL)
-        return (double)(i + 1);
-    return fabs(series->x[i]) <= CR_LARGEST_DRAWN ? series->x[i] : NAN;
+    double value = series->x != NULL ? series->x[i] : (double)(i + 1);
+    if (!(fabs(value) <= CR_LARGEST_DRAWN))
+        return NAN;
+    if (!panel->log_x)
+        return value;
+    return value > 0 ? log10(value) : NAN;
 }
 
 /* The value on the axis, or NaN. */
 static double y_of(const cr_plot_panel *panel, const cr_plot_series *series, int64_t i)
 {
     double value = series->y[i];
-    if (!(fabs(value) <= CR_LARGEST_DRAWN) || isnan(x_of(series, i)))
+    if (!(fabs(value) <= CR_LARGEST_DRAWN) || isnan(x_of(panel, series, i)))
         return NAN;
     if (!panel->log_y)
         return value;
@@ -90,7 +93,7 @@ static void find_ranges(axes *a)
         for (int64_t i = 0; i < series->count; i++) {
             double y = y_of(panel, series, i);
             /* fmin and fmax pass over NaN. */
-            range_add(&a->x, x_of(series, i));
+            range_add(&a->x, x_of(panel, series, i));
             range_add(&a->y, y);
         }
     }
@@ -98,7 +101,8 @@ static void find_ranges(axes *a)
     if (a->x.low > a->x.high)
         a->x = (range){ 0, 1 };
     if (panel->x_min != 0 || panel->x_max != 0)
-        a->x = (range){ panel->x_min, panel->x_max };
+        a->x = panel->log_x ? (range){ log10(panel->x_min), log10(panel->x_max) }
+                            : (range){ panel->x_min, panel->x_max };
     if (a->x.low == a->x.high)
         a->x = (range){ a->x.low - 0.5, a->x.high + 0.5 };
     a->y = a->empty ? (range){ 0, 1 } : widen(a->y, panel);
@@ -220,8 +224,11 @@ static void place(axes *a, double left, double top, double right, double bottom)
     snprintf(last, sizeof(last), "%.*f", a->x.high >= 100 ? 0 : 1, a->x.high);
     double room = cr_canvas_text_width(a->canvas, TICK_SIZE, last) + 24;
     a->right = right - fmax(8, (room - 24) / 2);
-    a->x_ticks =
-        cr_ticks_between(a->x.low, a->x.high, (int)((a->right - a->left) / room), all_whole(panel));
+    int most = (int)((a->right - a->left) / room);
+    if (panel->log_x)
+        a->x_ticks = cr_ticks_between_logs(a->x.low, a->x.high, most);
+    else
+        a->x_ticks = cr_ticks_between(a->x.low, a->x.high, most, all_whole(panel));
 }
 
 static void draw_y_axis(const axes *a)
@@ -245,7 +252,9 @@ static void draw_x_axis(const axes *a)
     for (int i = 0; i < a->x_ticks.count; i++) {
         char label[32];
         double x = px(a, a->x_ticks.at[i]);
-        cr_tick_label(label, sizeof(label), a->x_ticks.at[i], a->x_ticks.step, false);
+        double value = a->panel->log_x ? pow(10, a->x_ticks.at[i]) : a->x_ticks.at[i];
+        cr_tick_label(label, sizeof(label), value, a->panel->log_x ? value : a->x_ticks.step,
+                      false);
         cr_canvas_color(canvas, canvas->theme->axis);
         cr_canvas_line(canvas, x, a->bottom, x, a->bottom + 4);
         cr_canvas_text(canvas, x, a->bottom + 17, font, label);
@@ -289,7 +298,7 @@ static void trace_points(const axes *a, const cr_plot_series *series)
             drawing = false;
             continue;
         }
-        double x = px(a, x_of(series, i));
+        double x = px(a, x_of(a->panel, series, i));
         if (drawing)
             cairo_line_to(a->canvas->cairo, x, py(a, y));
         else
@@ -305,7 +314,7 @@ static void trace_columns(const axes *a, const cr_plot_series *series)
     double at = NAN;
     for (int64_t i = 0; i <= series->count; i++) {
         double y = i < series->count ? y_of(a->panel, series, i) : NAN;
-        double x = i < series->count && !isnan(y) ? floor(px(a, x_of(series, i))) : NAN;
+        double x = i < series->count && !isnan(y) ? floor(px(a, x_of(a->panel, series, i))) : NAN;
         if (i < series->count && isnan(y))
             continue;
         if (x != at && column.low <= column.high) {
@@ -332,15 +341,16 @@ static void draw_columns(const axes *a, const cr_plot_series *series)
 {
     double apart = a->right - a->left;
     for (int64_t i = 1; i < series->count; i++)
-        apart = fmin(apart, fabs(px(a, x_of(series, i)) - px(a, x_of(series, i - 1))));
+        apart = fmin(apart,
+                     fabs(px(a, x_of(a->panel, series, i)) - px(a, x_of(a->panel, series, i - 1))));
     double zero = fmin(fmax(py(a, a->panel->log_y ? a->y.low : 0), a->top), a->bottom);
     for (int64_t i = 0; i < series->count; i++) {
         double y = y_of(a->panel, series, i);
         if (isnan(y))
             continue;
         double end = py(a, y);
-        cairo_rectangle(a->canvas->cairo, px(a, x_of(series, i)) - 0.45 * apart, fmin(end, zero),
-                        0.9 * apart, fabs(end - zero));
+        cairo_rectangle(a->canvas->cairo, px(a, x_of(a->panel, series, i)) - 0.45 * apart,
+                        fmin(end, zero), 0.9 * apart, fabs(end - zero));
     }
     cairo_fill(a->canvas->cairo);
 }
@@ -374,14 +384,14 @@ static void draw_series(const axes *a, int index)
     for (int64_t i = 0; i < series->count; i++) {
         double y = y_of(a->panel, series, i);
         if (!isnan(y) && (series->count <= MARKER_LIMIT || alone(a, series, i)))
-            draw_marker(a, px(a, x_of(series, i)), py(a, y));
+            draw_marker(a, px(a, x_of(a->panel, series, i)), py(a, y));
     }
 }
 
 static void draw_mark(const axes *a)
 {
     cr_canvas *canvas = a->canvas;
-    double x = px(a, a->panel->mark_x);
+    double x = px(a, a->panel->log_x ? log10(a->panel->mark_x) : a->panel->mark_x);
     if (!(x >= a->left && x <= a->right))
         return;
     cairo_set_line_width(canvas->cairo, 1);
@@ -427,7 +437,8 @@ static cr_status check_panel(const cr_plot_panel *panel)
         if (panel->series[s].count < 0 || (panel->series[s].count > 0 && !panel->series[s].y))
             return cr_error_set(CR_ERROR_ARGUMENT, "line chart: series %d has no values", s);
     }
-    if ((panel->x_min != 0 || panel->x_max != 0) && !(panel->x_min < panel->x_max))
+    bool x_bounded = panel->x_min != 0 || panel->x_max != 0;
+    if (x_bounded && (!(panel->x_min < panel->x_max) || (panel->log_x && panel->x_min <= 0)))
         return cr_error_set(CR_ERROR_ARGUMENT, "line chart: x_min %g and x_max %g span no axis",
                             panel->x_min, panel->x_max);
     bool bounded = panel->y_min != 0 || panel->y_max != 0;

@@ -23,6 +23,13 @@ struct train_state {
     bool is_over;       /* stopped early, or all epochs done */
 };
 
+/* The parts of a model in their order (unfreezing.c). */
+struct train_parts {
+    char **names; /* (count) */
+    int count;
+    int *of; /* for each tensor of the model its part; -1: never trained */
+};
+
 struct trainer {
     cr_classifier *classifier;
     cr_dataset *train;
@@ -31,13 +38,16 @@ struct trainer {
     cr_train_run run;
     cr_train_result *result;
     cr_optim *optim;
-    cr_average *average; /* with ema_decay */
+    cr_average *average;      /* with ema_decay or swa_start */
+    struct train_parts parts; /* with finetune_depth or unfreeze_every */
+    int trained;              /* parts, by now */
     cr_schedule *schedule;
     cr_sampler *sampler;
     cr_loader *loader;
     struct train_state state;
     int64_t batches; /* of an epoch */
     double base_lr;
+    double step_loss;         /* mean over the samples of the last step */
     cr_tensor *class_weights; /* (classes), retained; NULL: all alike */
     double started;           /* clock */
     double saved;             /* clock, of the last save */
@@ -59,6 +69,22 @@ cr_schedule *train_schedule_make(const cr_train_settings *settings, int64_t step
 
 /* The settings as JSON, to be freed with cr_free. */
 char *train_settings_json(const cr_train_settings *settings);
+
+/* ---- unfreezing.c ---- */
+
+/* Finds the parts of the parameters that are trained now; how many of them, from the last on, train
+ * in an epoch; and lets so many train. */
+cr_status train_parts_find(const cr_model *model, struct train_parts *parts);
+int train_parts_trained(const struct train_parts *parts, const cr_train_settings *settings,
+                        uint64_t epoch);
+void train_parts_apply(const struct train_parts *parts, const cr_model *model, int trained);
+void train_parts_free(struct train_parts *parts);
+
+/* ---- averaging.c ---- */
+
+/* Puts the average of the last epochs in the model's place and judges it; called at the end of a
+ * run. What comes of it stands in the result. */
+cr_status trainer_finish_swa(struct trainer *trainer);
 
 /* ---- mixing.c ---- */
 
@@ -89,6 +115,9 @@ cr_status run_save_last(struct trainer *trainer);
 cr_status run_restore_last(struct trainer *trainer);
 
 /* ---- trainer.c ---- */
+
+/* Evaluates the model as it is on the validation set, into the fields of the epoch. */
+cr_status trainer_validate(struct trainer *trainer, cr_train_epoch *epoch);
 
 /* Adds an epoch to the result. */
 cr_status result_append(cr_train_result *result, cr_train_epoch epoch);

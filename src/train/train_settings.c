@@ -53,6 +53,18 @@ cr_status train_settings_check(const cr_train_settings *settings)
         return cr_error_set(CR_ERROR_ARGUMENT,
                             "the decay of the average must lie in [0, 1), not %g",
                             settings->ema_decay);
+    if (settings->swa_start > 0 && settings->ema_decay > 0)
+        return cr_error_set(CR_ERROR_ARGUMENT,
+                            "the moving average (EMA) and the average of epochs (SWA) exclude each "
+                            "other; choose one");
+    if (settings->swa_start < 0 || settings->swa_start > settings->epochs)
+        return cr_error_set(CR_ERROR_ARGUMENT,
+                            "the average of weights cannot begin after epoch %lld of %lld",
+                            (long long)settings->swa_start, (long long)settings->epochs);
+    if (settings->finetune_depth < 0 || settings->unfreeze_every < 0 || !(settings->swa_lr >= 0))
+        return cr_error_set(CR_ERROR_ARGUMENT,
+                            "the parts to train, the epochs between them and the learning rate of "
+                            "the average cannot be negative");
     if (!(settings->warmup_epochs >= 0) || settings->warmup_epochs >= (double)settings->epochs)
         return cr_error_set(CR_ERROR_ARGUMENT,
                             "the warm-up of %g epochs must be shorter than the run of %lld",
@@ -138,14 +150,17 @@ char *train_settings_json(const cr_train_settings *settings)
     cr_text augment = { 0 };
     cr_transform_print(&settings->augment, &augment);
     json_t *root = json_pack(
-        "{s:I, s:I, s:o, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:s, s:I, s:i, s:I, s:b, s:b, s:s}",
+        "{s:I, s:I, s:o, s:s, s:f, s:f, s:f, s:f, s:I, s:f, s:I, s:f, s:I, s:I, s:s, s:I, s:i, "
+        "s:I, s:b, s:b, s:s}",
         "epochs", (json_int_t)settings->epochs, "batch_size", (json_int_t)settings->batch_size,
         "optimizer", optimizer_json(&settings->optimizer), "schedule",
         cr_train_schedule_name(settings->schedule), "warmup_epochs", settings->warmup_epochs,
         "label_smoothing", settings->label_smoothing, "clip_norm", settings->clip_norm,
         "clip_value", settings->clip_value, "accumulate",
         (json_int_t)(settings->accumulate ? settings->accumulate : 1), "ema_decay",
-        settings->ema_decay, "augment", augment.data ? augment.data : "", "seed",
+        settings->ema_decay, "swa_start", (json_int_t)settings->swa_start, "swa_lr",
+        settings->swa_lr, "finetune_depth", (json_int_t)settings->finetune_depth, "unfreeze_every",
+        (json_int_t)settings->unfreeze_every, "augment", augment.data ? augment.data : "", "seed",
         (json_int_t)settings->seed, "workers", settings->workers, "early_stopping",
         (json_int_t)settings->early_stopping, "balanced", (int)settings->balanced,
         "checkpoint_activations", (int)settings->checkpoint_activations, "autocast",

@@ -112,9 +112,17 @@ static cr_status run_batch(struct trainer *trainer, const cr_batch *batch, doubl
         trainer->state.loss_sum += value * (double)batch->size;
         trainer->state.correct += count_correct(logits, batch->labels);
         trainer->state.seen += batch->size;
+        trainer->step_loss += value * share;
     }
     cr_frame_end(frame);
     return status;
+}
+
+/* True in the epochs whose weights are averaged. */
+static bool averages_now(const struct trainer *trainer)
+{
+    int64_t start = trainer->settings.swa_start;
+    return start > 0 && (int64_t)trainer->state.loader.epoch + 1 >= start;
 }
 
 static cr_status update_weights(struct trainer *trainer)
@@ -123,7 +131,10 @@ static cr_status update_weights(struct trainer *trainer)
     double scale = trainer->state.plateau.scale != 0 ? trainer->state.plateau.scale : 1;
     double rate = cr_schedule_lr(trainer->schedule, trainer->base_lr, trainer->state.steps);
     double momentum = cr_schedule_momentum(trainer->schedule, trainer->state.steps);
-    cr_optim_set_lr(trainer->optim, rate * scale);
+    rate *= scale;
+    if (averages_now(trainer) && settings->swa_lr > 0)
+        rate = settings->swa_lr;
+    cr_optim_set_lr(trainer->optim, rate);
     if (momentum >= 0)
         cr_optim_set_momentum(trainer->optim, momentum);
     cr_grad_scaler *scaler = &trainer->state.scaler;
@@ -138,7 +149,7 @@ static cr_status update_weights(struct trainer *trainer)
     cr_grad_scaler_update(scaler);
     trainer->state.steps++;
     cr_model_zero_grad(trainer->classifier->model);
-    return trainer->average ? cr_average_update(trainer->average) : CR_OK;
+    return settings->ema_decay > 0 ? cr_average_update(trainer->average) : CR_OK;
 }
 
 /* The batches of one step; *more becomes false at the end of the epoch. */
@@ -149,6 +160,7 @@ static cr_status run_step(struct trainer *trainer, bool *more)
     int64_t done = (cr_loader_get_state(trainer->loader).position + size - 1) / size;
     int64_t left = trainer->batches - done;
     group = group < left ? group : left;
+    trainer->step_loss = 0;
     for (int64_t i = 0; i < group; i++) {
         cr_batch batch;
         cr_frame frame = cr_frame_begin();
@@ -180,6 +192,7 @@ static void report_progress(const struct trainer *trainer, double epoch_begun, i
         .batches = trainer->batches,
         .loss = state->loss_sum / seen,
         .accuracy = (double)state->correct / seen,
+        .step_loss = trainer->step_loss,
         .lr = cr_optim_lr(trainer->optim),
         .samples_per_second = seconds > 0 ? (double)(state->seen - seen_before) / seconds : 0,
     };
@@ -205,11 +218,27 @@ static cr_status interrupt(struct trainer *trainer)
                         (long long)trainer->state.steps);
 }
 
+/* Lets those parts of the model train whose turn it is. */
+static void choose_parts(struct trainer *trainer)
+{
+    if (!trainer->parts.count)
+        return;
+    int trained =
+        train_parts_trained(&trainer->parts, &trainer->settings, trainer->state.loader.epoch);
+    train_parts_apply(&trainer->parts, trainer->classifier->model, trained);
+    if (trained != trainer->trained)
+        run_log(trainer, "epoch %lld: of %d parts of the model %s and what follows it are trained",
+                (long long)trainer->state.loader.epoch + 1, trainer->parts.count,
+                trainer->parts.names[trainer->parts.count - trained]);
+    trainer->trained = trained;
+}
+
 static cr_status train_epoch(struct trainer *trainer)
 {
     double begun = cr_clock_seconds();
     int64_t seen_before = trainer->state.seen;
     bool more = true;
+    choose_parts(trainer);
     cr_model_train(trainer->classifier->model, true);
     if (cr_loader_resume(trainer->loader, trainer->state.loader) != CR_OK)
         return cr_error_status();
@@ -241,7 +270,7 @@ static bool validation_progress(int64_t done, int64_t all, void *context)
     return false;
 }
 
-static cr_status validate(struct trainer *trainer, cr_train_epoch *epoch)
+cr_status trainer_validate(struct trainer *trainer, cr_train_epoch *epoch)
 {
     epoch->validation_loss = NAN;
     epoch->validation_accuracy = NAN;
@@ -275,15 +304,16 @@ static cr_status keep_best(struct trainer *trainer, cr_train_epoch *epoch)
     return trainer->run.folder ? run_save_best(trainer) : CR_OK;
 }
 
-/* Evaluates with the average in the model's place, where there is one. */
+/* Evaluates with the moving average in the model's place, where there is one. */
 static cr_status judge_epoch(struct trainer *trainer, cr_train_epoch *epoch)
 {
-    if (trainer->average && cr_average_swap(trainer->average) != CR_OK)
+    bool moving = trainer->settings.ema_decay > 0;
+    if (moving && cr_average_swap(trainer->average) != CR_OK)
         return cr_error_status();
-    cr_status status = validate(trainer, epoch);
+    cr_status status = trainer_validate(trainer, epoch);
     if (status == CR_OK)
         status = keep_best(trainer, epoch);
-    if (trainer->average && status == CR_OK)
+    if (moving && status == CR_OK)
         status = cr_average_swap(trainer->average);
     return status;
 }
@@ -321,6 +351,8 @@ static cr_status end_epoch(struct trainer *trainer)
     cr_profile_pause(was_paused);
     if (status != CR_OK)
         return status;
+    if (averages_now(trainer) && cr_average_update(trainer->average) != CR_OK)
+        return cr_error_status();
     epoch.seconds = trainer_seconds(trainer);
     epoch.memory = cr_process_memory_peak();
     if (result_append(trainer->result, epoch) != CR_OK)
@@ -356,12 +388,12 @@ static cr_sampler *sampler_some(int64_t size, int64_t count)
     return sampler;
 }
 
-static cr_sampler *sampler_make(const struct trainer *trainer)
+cr_sampler *cr_train_sampler(cr_dataset *train, const cr_train_settings *settings)
 {
-    int64_t size = cr_dataset_size(trainer->train);
-    int64_t draws = trainer->settings.samples_per_epoch;
-    if (trainer->settings.balanced)
-        return cr_sampler_balanced(trainer->train, draws);
+    int64_t size = cr_dataset_size(train);
+    int64_t draws = settings->samples_per_epoch;
+    if (settings->balanced)
+        return cr_sampler_balanced(train, draws);
     return draws > 0 && draws != size ? sampler_some(size, draws) : cr_sampler_random(size);
 }
 
@@ -372,7 +404,7 @@ static cr_status loader_make(struct trainer *trainer)
     if (cr_transform_join(&settings->augment, &trainer->classifier->transforms, &transforms) !=
         CR_OK)
         return cr_error_status();
-    trainer->sampler = sampler_make(trainer);
+    trainer->sampler = cr_train_sampler(trainer->train, settings);
     if (!trainer->sampler)
         return cr_error_status();
     trainer->loader = cr_loader_new(trainer->train, .batch_size = settings->batch_size,
@@ -441,6 +473,10 @@ static cr_status trainer_prepare(struct trainer *trainer)
         trainer->class_weights = class_weights(trainer->train, trainer->classifier->class_count);
     if (settings->ema_decay > 0)
         trainer->average = cr_ema_new(trainer->classifier->model, settings->ema_decay, true);
+    if (settings->swa_start > 0)
+        trainer->average = cr_swa_new(trainer->classifier->model);
+    if (settings->finetune_depth > 0 || settings->unfreeze_every > 0)
+        train_parts_find(trainer->classifier->model, &trainer->parts);
     trainer->base_lr = settings->optimizer.lr;
     trainer->state.loader.seed = settings->seed;
     trainer->state.plateau.factor = settings->gamma;
@@ -472,6 +508,8 @@ static cr_status trainer_loop(struct trainer *trainer)
             return cr_error_status();
     }
     /* What is handed back is what was judged. */
+    if (trainer->settings.swa_start > 0)
+        return trainer_finish_swa(trainer);
     return trainer->average ? cr_average_swap(trainer->average) : CR_OK;
 }
 
@@ -481,6 +519,8 @@ static void trainer_release(struct trainer *trainer)
     cr_sampler_free(trainer->sampler);
     cr_schedule_free(trainer->schedule);
     cr_average_free(trainer->average);
+    train_parts_apply(&trainer->parts, trainer->classifier->model, trainer->parts.count);
+    train_parts_free(&trainer->parts);
     cr_optim_free(trainer->optim);
     cr_release(trainer->class_weights);
 }

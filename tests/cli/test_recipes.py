@@ -102,5 +102,43 @@ class BrokenTest(RecipeTest):
                          answer["test_samples"])
 
 
+class SettingTest(RecipeTest):
+    def test_average_of_epochs(self):
+        answer = self.train("run", "--split", "0.75/0.25", "--swa-start", "2", "--swa-lr", "0.005",
+                            "--epochs", "4")
+        self.assertGreater(answer["average"]["validation_accuracy"], 0.9)
+        self.assertIn("the average of epochs 2 to 4", self.log("run"))
+        with open(self.path("run/report.html")) as file:
+            self.assertIn("averaged over epochs (SWA)", file.read())
+        self.assert_refused(1, "exclude each other",
+                            *self.words("--split", "0.75/0.25", "--swa-start", "2", "--ema", "0.9"),
+                            cwd=self.folder)
+
+    def test_parts_of_the_model(self):
+        text = self.assert_done(*self.words("--split", "0.75/0.25", "--unfreeze-every", "2",
+                                            "--model", "resnet18", "--dry-run"), cwd=self.folder)
+        self.assertIn("parts     conv1 bn1 layer1 layer2 layer3 layer4 fc", text)
+        self.train("run", "--split", "0.75/0.25", "--unfreeze-every", "2")
+        self.assertIn("epoch 1: of 2 parts of the model fc2", self.log("run"))
+        self.assertIn("epoch 3: of 2 parts of the model fc1", self.log("run"))
+        self.assert_refused(1, "--freeze layer9 matches no parameter",
+                            *self.words("--split", "0.75/0.25", "--freeze", "fc1,layer9"),
+                            cwd=self.folder)
+
+    def test_learning_rate_and_first_batch(self):
+        answer = self.assert_json(*self.words("--split", "0.75/0.25", "--find-lr", "--json",
+                                              "--find-lr-steps", "40"), cwd=self.folder)
+        self.assertEqual(answer["folder"], "runs/mlp-lr-001")
+        self.assertEqual(len(answer["points"]), 40)
+        self.assertAlmostEqual(answer["suggested"], answer["lowest_loss_at"] / 10)
+        self.assertEqual(sorted(os.listdir(self.path("runs/mlp-lr-001"))),
+                         ["find_lr.csv", "find_lr.png", "find_lr.svg"])
+        self.assert_done(*self.words("--show-batch", "batch.png", "--augment", "rotate:20"),
+                         cwd=self.folder)
+        with open(self.path("batch.png"), "rb") as file:
+            self.assertTrue(file.read().startswith(b"\x89PNG"))
+        self.assertEqual(os.listdir(self.path("runs")), ["mlp-lr-001"])
+
+
 if __name__ == "__main__":
     unittest.main()

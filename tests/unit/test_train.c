@@ -1,5 +1,6 @@
 /* The training loop on a small made-up set: it learns, it resumes bit for bit, the number of
  * threads and workers does not matter, and when memory runs out it fails cleanly. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -85,6 +86,7 @@ static int stop_at;
 static cr_dtype autocast = CR_F32;
 static bool checkpoints;
 static bool mixes;
+static bool averages; /* over epochs, and parts of the model that join one after the other */
 
 /* Samples mixed in both ways, weighted classes, and parts with rates of their own. */
 static void make_mixed(cr_train_settings *settings)
@@ -124,6 +126,12 @@ static struct outcome train(const char *name, int stop, int threads, int workers
     settings.checkpoint_activations = checkpoints;
     if (mixes)
         make_mixed(&settings);
+    if (averages) {
+        settings.ema_decay = 0;
+        settings.swa_start = 2;
+        settings.swa_lr = 0.02;
+        settings.unfreeze_every = 1;
+    }
     cr_set_num_threads(threads);
     cr_status status = CR_ERROR_INTERRUPTED;
     for (int round = 0; status == CR_ERROR_INTERRUPTED; round++) {
@@ -144,6 +152,8 @@ static struct outcome train(const char *name, int stop, int threads, int workers
         outcome.epochs = result.count;
         if (result.count)
             outcome.accuracy = result.epochs[result.count - 1].validation_accuracy;
+        if (status == CR_OK)
+            assert_int_equal(result.averaged, averages);
         cr_train_result_free(&result);
         cr_classifier_free(net);
         assert_true(round < 100);
@@ -329,6 +339,106 @@ static void test_same_bits_when_mixed(void **state)
     free(plain.weights);
 }
 
+static void test_same_bits_when_averaged(void **state)
+{
+    (void)state;
+    averages = true;
+    struct outcome once = train("averaged", 0, 1, 0);
+    struct outcome stopped = train("averaged_in_parts", 2, 2, 2);
+    struct outcome again = train("averaged_again", 5, 2, 1);
+    averages = false;
+    assert_same(&once, &stopped);
+    assert_same(&once, &again);
+    free(once.weights);
+    free(stopped.weights);
+    free(again.weights);
+}
+
+/* Of what finetune_depth leaves out nothing changes, not even by weight decay. */
+static void test_finetune_depth(void **state)
+{
+    (void)state;
+    cr_dataset *data = make_data(1);
+    cr_classifier *net = make_net(data), *before = make_net(data);
+    char *parts = cr_train_parts(net->model);
+    assert_non_null(parts);
+    const char *last = strrchr(parts, ' ') + 1;
+    size_t length = strlen(last);
+    cr_train_settings settings = make_settings();
+    settings.finetune_depth = 1;
+    settings.ema_decay = 0;
+    cr_train_result result;
+    assert_int_equal(cr_train(net, data, NULL, settings, (cr_train_run){ 0 }, &result), CR_OK);
+    cr_train_result_free(&result);
+    int same = 0, other = 0;
+    for (int i = 0; i < cr_model_tensor_count(net->model); i++) {
+        cr_named_tensor a = cr_model_tensor_at(net->model, i);
+        cr_named_tensor b = cr_model_tensor_at(before->model, i);
+        if (a.is_buffer)
+            continue;
+        assert_true(cr_requires_grad(a.tensor));
+        bool equal = memcmp(cr_data(a.tensor), cr_data(b.tensor),
+                            (size_t)cr_numel(a.tensor) * sizeof(float)) == 0;
+        assert_int_equal(!equal, strncmp(a.name, last, length) == 0 && a.name[length] == '.');
+        same += equal;
+        other += !equal;
+    }
+    assert_true(same > 0 && other > 0);
+    cr_free(parts);
+    cr_classifier_free(net);
+    cr_classifier_free(before);
+    cr_dataset_free(data);
+}
+
+/* The parts of larger models: blocks, where one name holds most of the parameters. */
+static void test_parts(void **state)
+{
+    (void)state;
+    static const char *const wanted[][2] = {
+        { "resnet18", "conv1 bn1 layer1 layer2 layer3 layer4 fc" },
+        { "squeezenet1_1", "features.0 features.3 features.4 features.6 features.7 features.9 "
+                           "features.10 features.11 features.12 classifier" },
+    };
+    cr_dataset *data = make_data(1);
+    for (int i = 0; i < 2; i++) {
+        cr_transform_list resize = { 0 };
+        cr_transform_parse("resize:64:64", &resize);
+        cr_classifier *net = cr_classifier_new(wanted[i][0], .data = data, .transforms = &resize);
+        assert_non_null(net);
+        char *parts = cr_train_parts(net->model);
+        assert_string_equal(parts, wanted[i][1]);
+        cr_free(parts);
+        cr_classifier_free(net);
+    }
+    cr_dataset_free(data);
+}
+
+static void test_find_lr(void **state)
+{
+    (void)state;
+    cr_dataset *data = make_data(1);
+    cr_classifier *net = make_net(data);
+    cr_lr_curve curve;
+    assert_int_equal(cr_find_lr(net, data, make_settings(),
+                                (cr_find_lr_args){ .lowest = 1e-4, .highest = 100, .steps = 40 },
+                                &curve),
+                     CR_OK);
+    assert_true(curve.count > 10 && curve.count <= 40);
+    double factor = pow(1e6, 1 / 39.0);
+    for (int64_t i = 0; i < curve.count; i++)
+        assert_true(fabs(curve.rate[i] / (1e-4 * pow(factor, (double)i)) - 1) < 1e-6);
+    assert_true(curve.smoothed[curve.count - 1] > curve.smoothed[0]); /* it diverges */
+    assert_true(curve.lowest > 1e-3 && curve.lowest < 10);
+    assert_true(fabs(curve.suggested - curve.lowest / 10) < 1e-12);
+    cr_lr_curve_free(&curve);
+    assert_int_equal(
+        cr_find_lr(net, data, make_settings(), (cr_find_lr_args){ .steps = 1 }, &curve),
+        CR_ERROR_ARGUMENT);
+    cr_error_clear();
+    cr_classifier_free(net);
+    cr_dataset_free(data);
+}
+
 /* A part whose rate is 0 stays as it was; a name that nothing has is an error. */
 static void test_rates(void **state)
 {
@@ -412,6 +522,10 @@ int main(void)
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_same_bits_in_halves),
         cmocka_unit_test(test_same_bits_when_mixed),
+        cmocka_unit_test(test_same_bits_when_averaged),
+        cmocka_unit_test(test_finetune_depth),
+        cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_find_lr),
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_head),
         cmocka_unit_test(test_files),

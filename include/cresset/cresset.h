@@ -19,6 +19,7 @@
 #include "cresset/metrics.h"
 #include "cresset/models.h"
 #include "cresset/nn.h"
+#include "cresset/onnx.h"
 #include "cresset/ops.h"
 #include "cresset/optim.h"
 #include "cresset/print.h"

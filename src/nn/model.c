@@ -19,10 +19,18 @@ struct entry {
     char name[];       /* full */
 };
 
+/* Something kept at a place, newest first. */
+struct keeping {
+    struct keeping *next;
+    uint64_t key;
+    void *block; /* owned */
+};
+
 struct cr_scope_node {
     cr_scope_node *_Atomic next; /* sibling */
     cr_scope_node *_Atomic children;
     struct entry *_Atomic entries;
+    struct keeping *_Atomic kept;
     const char *local;
     char name[];
 };
@@ -89,6 +97,12 @@ static void node_free(cr_scope_node *node)
     while (node) {
         cr_scope_node *next = node->next;
         node_free(node->children);
+        for (struct keeping *kept = node->kept; kept;) {
+            struct keeping *below = kept->next;
+            cr_free(kept->block);
+            cr_free(kept);
+            kept = below;
+        }
         cr_free(node);
         node = next;
     }
@@ -316,6 +330,52 @@ cr_tensor *cr_buffer(cr_scope at, const char *name, cr_shape shape, cr_dtype dty
     entry = tensor ? entry_make(at, name, tensor, true) : NULL;
     cr_frame_end(frame);
     return entry ? entry->tensor : NULL;
+}
+
+bool model_is_meta(const cr_model *model)
+{
+    return model->is_meta;
+}
+
+bool model_is_uninitialized(const cr_model *model)
+{
+    return model->is_uninitialized;
+}
+
+cr_tensor *scope_find(cr_scope at, const char *name)
+{
+    struct entry *entry = at.node ? entry_find(at.node, name) : NULL;
+    return entry ? entry->tensor : NULL;
+}
+
+cr_tensor *scope_adopt(cr_scope at, const char *name, cr_tensor *tensor, bool is_buffer)
+{
+    struct entry *entry = at.node && tensor ? entry_make(at, name, tensor, is_buffer) : NULL;
+    if (!entry || is_buffer)
+        return entry ? tensor : NULL;
+    tensor->is_parameter = true;
+    return cr_set_requires_grad(tensor, true);
+}
+
+void *scope_kept(cr_scope at, uint64_t key)
+{
+    for (struct keeping *kept = at.node ? at.node->kept : NULL; kept; kept = kept->next) {
+        if (kept->key == key)
+            return kept->block;
+    }
+    return NULL;
+}
+
+cr_status scope_keep(cr_scope at, uint64_t key, void *block)
+{
+    struct keeping *kept = cr_alloc(sizeof *kept);
+    if (!kept) {
+        cr_free(block);
+        return CR_ERROR_MEMORY;
+    }
+    *kept = (struct keeping){ at.node->kept, key, block };
+    at.node->kept = kept;
+    return CR_OK;
 }
 
 cr_status cr_model_init_weights(cr_model *model, const char *pattern, int ndim, cr_init init)

@@ -17,6 +17,7 @@ struct layer {
     const char *kind;
     cr_tensor *input;
     int64_t multiply_adds_before;
+    int64_t parameters; /* for the summary; 0: those right at its place */
     const char *outer;  /* layer, for the profiler */
     const char *around; /* layer_name outside of it */
     uint32_t profiled;
@@ -55,6 +56,22 @@ struct batch_norm_parameters {
     cr_tensor *tracked;
 };
 bool batch_norm_parameters(cr_scope at, int64_t channels, struct batch_norm_parameters *parameters);
+
+/* Whether a model's parameters have no data, or begin with no particular values. */
+bool model_is_meta(const cr_model *model);
+bool model_is_uninitialized(const cr_model *model);
+
+/* The parameter or buffer right at a place; NULL, and no error, if there is none. */
+cr_tensor *scope_find(cr_scope at, const char *name);
+
+/* Puts a tensor (float32 if it is a parameter) at a place, under a name that is not there yet, with
+ * the values that it has. Returns it; NULL on failure. */
+cr_tensor *scope_adopt(cr_scope at, const char *name, cr_tensor *tensor, bool is_buffer);
+
+/* What somebody keeps at a place under a key of his own, for as long as the model lives: NULL if
+ * there is nothing. A block of cr_alloc, which becomes the model's, also on failure. */
+void *scope_kept(cr_scope at, uint64_t key);
+cr_status scope_keep(cr_scope at, uint64_t key, void *block);
 
 /* Whether blocks are checkpointed. */
 bool model_checkpoints(const cr_model *model);

@@ -42,7 +42,7 @@ static void add_row(const struct layer *layer, cr_tensor *output, void *context)
         .kind = layer->kind,
         .input = cr_shape_of(layer->input),
         .output = cr_shape_of(output),
-        .parameters = scope_parameter_count(layer->at),
+        .parameters = layer->parameters ? layer->parameters : scope_parameter_count(layer->at),
         .multiply_adds = summary->multiply_adds - layer->multiply_adds_before,
     };
 }

@@ -8,10 +8,12 @@ packages_for()
 {
     case $1 in
         build) echo build-essential cmake ninja-build pkg-config libjansson-dev zlib1g-dev \
-                   libcairo2-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libtiff-dev ;;
+                   libcairo2-dev libjpeg62-turbo-dev libpng-dev libwebp-dev libtiff-dev \
+                   libmicrohttpd-dev ;;
         tests) echo libcmocka-dev python3 python3-torch python3-torchvision python3-numpy \
                    python3-sklearn python3-pil libopenblas0-pthread clang-format \
-                   dataset-fashion-mnist fonts-dejavu-core man-db groff-base mandoc zsh fish ;;
+                   dataset-fashion-mnist fonts-dejavu-core man-db groff-base mandoc zsh fish \
+                   openssl ;;
         arm64) echo cmake ninja-build gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
         demo) echo dataset-fashion-mnist fonts-dejavu-core ;;
         *) return 1 ;;

@@ -180,6 +180,7 @@ extern const cli_command help_command;
 extern const cli_command info_command;
 extern const cli_command models_command;
 extern const cli_command predict_command;
+extern const cli_command serve_command;
 extern const cli_command train_command;
 
 /* Command `index` in the order of the help and its name, NULL past the end; and one by its name. */

@@ -125,6 +125,12 @@ int64_t cr_model_parameter_count(const cr_model *model, bool trainable_only);
 /* Freezes (or unfreezes) the parameters whose full name matches a pattern; returns how many. */
 int cr_model_freeze(cr_model *model, const char *pattern, bool frozen);
 
+/* Converts all parameters and buffers of floating dtypes, as PyTorch's Module.to does, for inputs
+ * of that dtype. The model must be built, and optimisers are made afterwards: the tensors are new
+ * ones.
+ */
+cr_status cr_model_to_dtype(cr_model *model, cr_dtype dtype);
+
 /* Clears the gradients of all parameters. */
 void cr_model_zero_grad(cr_model *model);
 

@@ -452,6 +452,40 @@ int cr_model_freeze(cr_model *model, const char *pattern, bool frozen)
     return count;
 }
 
+static cr_status entry_convert(struct entry *entry, cr_dtype dtype)
+{
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *old = entry->tensor;
+    cr_tensor *converted = cr_retain(cr_detach(cr_to_dtype(old, dtype)));
+    cr_frame_end(frame);
+    if (!converted)
+        return cr_error_status();
+    converted->is_parameter = old->is_parameter;
+    cr_memory_tag(converted, entry->is_buffer ? CR_MEMORY_BUFFER : CR_MEMORY_PARAMETER);
+    cr_set_requires_grad(converted, old->requires_grad);
+    entry->tensor = converted;
+    cr_release(old);
+    return CR_OK;
+}
+
+cr_status cr_model_to_dtype(cr_model *model, cr_dtype dtype)
+{
+    if (cr_failed())
+        return cr_error_status();
+    if (!cr_dtype_is_floating(dtype))
+        return cr_error_set(CR_ERROR_DTYPE,
+                            "a model cannot be converted to %s; float64 is one of "
+                            "those that it can be",
+                            cr_dtype_name(dtype));
+    cr_status status = CR_OK;
+    for (struct entry *entry = model->first; entry && status == CR_OK; entry = entry->next_made) {
+        cr_dtype own = cr_dtype_of(entry->tensor);
+        if (cr_dtype_is_floating(own) && own != dtype)
+            status = entry_convert(entry, dtype);
+    }
+    return status;
+}
+
 void cr_model_zero_grad(cr_model *model)
 {
     for (struct entry *entry = model->first; entry; entry = entry->next_made)

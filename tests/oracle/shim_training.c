@@ -12,6 +12,11 @@ cr_model *oracle_zoo_new(uint64_t seed)
     return cr_model_new(.seed = seed);
 }
 
+cr_status oracle_zoo_double(cr_model *model)
+{
+    return cr_model_to_dtype(model, CR_F64);
+}
+
 cr_tensor *oracle_parameter(cr_model *model, const char *name, int ndim, const int64_t *sizes)
 {
     return cr_parameter(cr_root(model), name, cr_shape_make(ndim, sizes),

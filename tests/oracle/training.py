@@ -17,7 +17,7 @@ for _name, (_result, *_arguments) in {
         "oracle_auxiliary": (_P, _I), "oracle_auxiliary_weight": (_D,),
         "oracle_zoo_name": (_S, _P, _I), "oracle_zoo_tensor": (_P, _P, _I, _P),
         "cr_model_tensor_count": (_I, _P), "cr_model_zero_grad": (None, _P),
-        "cr_model_train": (None, _P, _B),
+        "cr_model_train": (None, _P, _B), "oracle_zoo_double": (_I, _P),
         "oracle_optim_new": (_P, _P, _S, _I, _P, _P), "cr_optim_free": (None, _P),
         "cr_optim_step": (_I, _P), "cr_optim_step_with": (_I, _P, CLOSURE, _P, _P),
         "cr_optim_group": (_I, _P, _S, _D, _D), "cr_optim_state_count": (_I, _P),
@@ -73,6 +73,9 @@ class Model:
 
     def zero_grad(self):
         lib.cr_model_zero_grad(self.at)
+
+    def double(self):
+        cr.check(failed=lib.oracle_zoo_double(self.at))
 
     def train(self, on=True):
         lib.cr_model_train(self.at, on)

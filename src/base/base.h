@@ -25,6 +25,7 @@
 #define CR_ALIGNED(bytes)      __attribute__((aligned(bytes)))
 #define CR_CONSTRUCTOR         __attribute__((constructor))
 #define CR_PREFETCH(address)   __builtin_prefetch(address)
+#define CR_OPAQUE(value)       __asm__("" : "+r"(value)) /* the compiler knows nothing of it */
 
 /* Before a loop whose turns do not depend on each other, though its pointers may be equal. */
 #ifdef __clang__

@@ -353,6 +353,34 @@ static void test_large(void **unused)
     each_isa(large_products);
 }
 
+/* Blocks of C follow the number of threads; its bits do not. */
+static void test_threads(void **unused)
+{
+    (void)unused;
+    static const int64_t shapes[][3] = { { 300, 520, 700 }, { 900, 96, 384 }, { 90, 1000, 450 } };
+    for (int i = 0; i < 4 * CR_COUNT_OF(shapes); i++) {
+        const int64_t *shape = shapes[i / 4];
+        int64_t m = shape[0], n = shape[1], k = shape[2];
+        cr_gemm g = { .type = CR_GEMM_F32, .m = m, .n = n, .k = k, .alpha = 1, .c_stride = n };
+        void *a = random_array(m * k, g.type), *b = random_array(n * k, g.type);
+        g.a = i & 1 ? (cr_gemm_operand){ .data = a, .stride = 1, .k_stride = m }
+                    : (cr_gemm_operand){ .data = a, .stride = k, .k_stride = 1 };
+        g.b = i & 2 ? (cr_gemm_operand){ .data = b, .stride = 1, .k_stride = n }
+                    : (cr_gemm_operand){ .data = b, .stride = k, .k_stride = 1 };
+        size_t bytes = (size_t)(m * n + 2 * GUARD) * sizeof(float);
+        void *before = cr_alloc_zeroed(bytes, 1), *one = run(&g, before, bytes, 1);
+        for (int threads = 3; threads <= 9; threads += 3) {
+            void *more = run(&g, before, bytes, threads);
+            assert_memory_equal(one, more, bytes);
+            cr_free(more);
+        }
+        cr_free(one);
+        cr_free(before);
+        cr_free(b);
+        cr_free(a);
+    }
+}
+
 /* A packer of a matrix whose elements are made from their indices. */
 static void pack_made(const void *context, int64_t batch, int64_t first, int64_t count,
                       int64_t width, int64_t k_first, int64_t k_count, void *panel)
@@ -468,9 +496,8 @@ static void test_integer(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small),
-        cmocka_unit_test(test_large),
-        cmocka_unit_test(test_packer),
+        cmocka_unit_test(test_small),   cmocka_unit_test(test_large),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_packer),
         cmocka_unit_test(test_integer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

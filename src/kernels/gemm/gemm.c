@@ -2,8 +2,9 @@
  *
  * A plan is made from the shape, the caches and the instruction set. C is cut into blocks of
  * m_block by n_block, k into `splits` ranges; each (product, split, block) is one task of a
- * parallel loop. A task goes through its range of k in steps of k_block: it packs that part of A
- * and B (unless it was packed for all tasks beforehand) and multiplies panel by panel. With more
+ * parallel loop. A task goes through its range of k in steps of k_block: it packs that part of B,
+ * then panels of A (unless they are read in place or were packed for all tasks beforehand), and
+ * multiplies panel by panel. With more
  * than one split, tasks write partial sums, which a second loop adds in order. Between the steps of
  * k, sums are kept in C, or beside the panels where C has too few bits.
  *
@@ -20,7 +21,12 @@
 #define SHARE_MIN_MACS   (16 << 20) /* packing A beforehand costs a loop of its own */
 #define SHARE_MAX        (8 << 20)  /* elements of A that are packed beforehand */
 #define SPLIT_MIN_K      512        /* k of a split at least */
+#define SPLIT_TASKS      16
+#define TASKS_EACH       2 /* for each thread */
 #define DIRECT_K         128
+#define DIRECT_PITCH     256 /* elements */
+#define STEPS_TOGETHER   16
+#define A_PANELS         8
 #define FEW_ROWS         4
 #define FEW_ROWS_COLUMNS 256
 #define FEW_ROWS_MACS    (1 << 16)
@@ -65,6 +71,7 @@ typedef struct plan {
     const cr_gemm_kernels *kernels;
     int64_t batch;
     int64_t panel_rows; /* of A; the last panel may have fewer */
+    int64_t a_panels;   /* that a task packs at a time */
     int64_t m_block, n_block, k_block;
     int64_t m_blocks, n_blocks;
     int64_t splits, split_k;
@@ -73,6 +80,7 @@ typedef struct plan {
     bool share_b;
     bool direct_a; /* panels of A, and full ones of B, are read where they lie */
     bool direct_b;
+    bool in_place_a;    /* so are rows of A that are contiguous along k */
     bool c_is_sum;      /* C holds elements of the type of the sums */
     bool keep;          /* sums between the steps of k are kept in the slot */
     int64_t sum_stride; /* of partial sums */
@@ -118,7 +126,8 @@ static int64_t count_tasks(plan *p, const cr_gemm *g)
     return p->batch * p->m_blocks * p->n_blocks;
 }
 
-static void plan_blocks(plan *p, const cr_gemm *g)
+/* Blocks whose sums are kept in the task's slot between the steps of k. */
+static void plan_kept(plan *p, const cr_gemm *g)
 {
     const cr_gemm_kernels *kernels = p->kernels;
     int64_t tile = kernels->tile_columns;
@@ -126,8 +135,6 @@ static void plan_blocks(plan *p, const cr_gemm *g)
     int64_t macs = p->batch * g->m * g->n * g->k;
     int64_t wanted = CR_MIN(CR_MAX(macs / kernels->task_macs, 1), TASKS_WANTED);
 
-    p->panel_rows = CR_DIV_UP(g->m, CR_DIV_UP(g->m, (int64_t)kernels->tile_rows));
-    p->panel_rows = CR_ROUND_UP(p->panel_rows, kernels->row_unit);
     p->k_block =
         even_block(g->k, CR_MIN(l1 * 3 / 4 / (tile * kernels->panel_element), CR_GEMM_K_MAX),
                    CR_MAX(8, kernels->k_unit));
@@ -141,7 +148,6 @@ static void plan_blocks(plan *p, const cr_gemm *g)
         p->m_block = CR_ROUND_UP(g->m, p->panel_rows);
 
     int64_t tasks = count_tasks(p, g);
-    p->splits = 1;
     if (tasks < wanted && g->k >= 2 * SPLIT_MIN_K && g->k > 4 * CR_MAX(g->m, g->n)) {
         p->splits = CR_MIN(CR_DIV_UP(wanted, tasks), g->k / SPLIT_MIN_K);
         p->share_a = may_share = p->keep = false;
@@ -163,6 +169,75 @@ static void plan_blocks(plan *p, const cr_gemm *g)
     p->share_b = may_share && kernels->pairs && p->m_blocks > 1 && g->n * g->k <= SHARE_MAX;
 }
 
+/* How much an element costs that is packed, beside one that is read in place. */
+static int64_t packing_cost(const cr_gemm *g, const cr_gemm_operand *operand, bool in_place)
+{
+    if (in_place)
+        return 1;
+    if (operand->packer || g->operands_float)
+        return 8;
+    return operand->stride == 1 ? 2 : 4;
+}
+
+static bool is_in_place(const plan *p, const cr_gemm_operand *a)
+{
+    return p->kernels->tile_in_place && p->kernels->element == p->kernels->panel_element &&
+           !a->packer && a->k_stride == 1;
+}
+
+/* Cuts C into tasks for the threads, which changes no sum. Each block of columns packs or reads all
+ * of A again, each block of rows all of B: of the two, what costs less. */
+static void cut_into_tasks(plan *p, const cr_gemm *g, int64_t wanted)
+{
+    int64_t tile = p->kernels->tile_columns;
+    int64_t a_cost = packing_cost(g, &g->a, is_in_place(p, &g->a));
+    int64_t b_cost = packing_cost(g, &g->b, false);
+    while (count_tasks(p, g) < wanted) {
+        bool rows_left = p->m_block > 2 * p->panel_rows, columns_left = p->n_block > 2 * tile;
+        if (rows_left && (!columns_left || p->m_block * a_cost > p->n_block * b_cost))
+            p->m_block = even_block(g->m, p->m_block / 2, p->panel_rows);
+        else if (columns_left)
+            p->n_block = even_block(g->n, p->n_block / 2, tile);
+        else
+            break;
+    }
+}
+
+/* Blocks whose sums go to C: a panel of A stays in the first cache while a block of B, of which the
+ * second cache holds at least two, passes by. */
+static void plan_flowing(plan *p, const cr_gemm *g)
+{
+    const cr_gemm_kernels *kernels = p->kernels;
+    int64_t tile = kernels->tile_columns, element = kernels->panel_element;
+    int64_t l1 = cache_size(1, 32 << 10), l2 = cache_size(2, 512 << 10);
+    int64_t macs = p->batch * g->m * g->n * g->k;
+    int64_t most = CR_MAX(macs / kernels->task_macs, 1);
+    p->k_block = even_block(g->k, CR_MIN(l1 / 2 / (kernels->tile_rows * element), CR_GEMM_K_MAX),
+                            CR_MAX(8, kernels->k_unit));
+    p->n_block = even_block(g->n, l2 / 2 / (p->k_block * element), tile);
+    p->m_block = CR_ROUND_UP(g->m, p->panel_rows);
+    int64_t tasks = count_tasks(p, g), splits = CR_MIN(most, SPLIT_TASKS);
+    if (tasks < splits && g->k >= 2 * SPLIT_MIN_K && g->k > 4 * CR_MAX(g->m, g->n))
+        p->splits = CR_MIN(CR_DIV_UP(splits, tasks), g->k / SPLIT_MIN_K);
+    else
+        cut_into_tasks(p, g,
+                       CR_MIN(most, cr_num_threads() > 1 ? TASKS_EACH * cr_num_threads() : 1));
+    p->share_a = p->batch == 1 && p->splits == 1 && g->a.packer && p->n_blocks > 1 &&
+                 g->m * g->k <= SHARE_MAX;
+}
+
+static void plan_blocks(plan *p, const cr_gemm *g)
+{
+    const cr_gemm_kernels *kernels = p->kernels;
+    p->splits = 1;
+    p->panel_rows = CR_DIV_UP(g->m, CR_DIV_UP(g->m, (int64_t)kernels->tile_rows));
+    p->panel_rows = CR_ROUND_UP(p->panel_rows, kernels->row_unit);
+    if (p->c_is_sum && !kernels->pairs)
+        plan_flowing(p, g);
+    else
+        plan_kept(p, g);
+}
+
 /* Few rows: packing would cost more than the product. */
 static bool is_few_rows(const cr_gemm *g)
 {
@@ -172,10 +247,11 @@ static bool is_few_rows(const cr_gemm *g)
 }
 
 /* An operand whose steps of k are contiguous need not be packed if it is read a few times only, or
- * if a panel stays in the first cache anyway. */
+ * if what is read of it lies close together. */
 static bool is_direct_operand(const cr_gemm_operand *operand, int64_t k, bool few)
 {
-    return !operand->packer && operand->stride == 1 && (few || k <= DIRECT_K);
+    return !operand->packer && operand->stride == 1 &&
+           (few || k <= DIRECT_K || (operand->k_stride > 0 && operand->k_stride <= DIRECT_PITCH));
 }
 
 /* Rows as panels of A have them. */
@@ -207,12 +283,14 @@ static plan make_plan(const cr_gemm *g)
     p.splits = CR_DIV_UP(g->k, p.split_k);
     bool direct = element == p.kernels->element && !p.kernels->pairs;
     p.direct_a = direct && !p.share_a &&
-                 is_direct_operand(&g->a, g->k, p.n_block <= 4 * p.kernels->tile_columns);
+                 is_direct_operand(&g->a, g->k, p.n_block <= p.kernels->tile_columns);
     p.direct_b = direct && is_direct_operand(&g->b, g->k, p.m_block <= 4 * p.panel_rows);
+    p.in_place_a = !p.share_a && is_in_place(&p, &g->a);
     p.sum_stride = CR_ROUND_UP(g->n, p.kernels->tile_columns);
     p.slots = cr_slots_wanted();
     int64_t k_padded = padded_steps(&p, g->k);
-    p.slot_a = p.share_a ? 0 : align_size(p.m_block * p.k_block * element);
+    p.a_panels = g->a.stride == 1 ? A_PANELS : 1;
+    p.slot_a = p.share_a ? 0 : align_size(p.a_panels * p.panel_rows * p.k_block * element);
     p.slot_b = p.share_b ? 0 : align_size(p.n_block * p.k_block * element);
     p.slot_sums = p.keep ? align_size(p.m_block * p.n_block * sum) : 0;
     p.shared_a = p.share_a ? align_size(padded_rows(&p, g->m) * k_padded * element) : 0;
@@ -363,15 +441,46 @@ static bool is_direct_panel(const plan *p, int64_t columns)
     return p->direct_b && columns == p->kernels->tile_columns;
 }
 
+/* Panels of an operand whose steps of k are contiguous: some steps of all of them before the next,
+ * so that what lies together is read together. */
+static void pack_together(const run *r, const cr_gemm_operand *operand, int64_t batch,
+                          int64_t first, int64_t last, int64_t tile, int64_t k_first,
+                          int64_t k_count, char *to)
+{
+    const cr_gemm_kernels *kernels = r->plan.kernels;
+    int64_t element = kernels->panel_element;
+    for (int64_t k = 0; k < k_count; k += STEPS_TOGETHER) {
+        int64_t steps = CR_MIN(k_count - k, STEPS_TOGETHER);
+        for (int64_t i = first; i < last; i += tile) {
+            int64_t count = CR_MIN(last - i, tile);
+            int64_t width = operand == &r->product->a ? count : panel_width(&r->plan, count);
+            kernels->pack(operand_at(r, operand, batch, i, k_first + k), 1, operand->k_stride,
+                          count, width, steps, to + ((i - first) * k_count + k * width) * element);
+        }
+    }
+}
+
+static bool is_packed_together(const run *r, const cr_gemm_operand *operand)
+{
+    return operand->stride == 1 && !operand->packer && !r->product->operands_float &&
+           !r->plan.kernels->pairs;
+}
+
 static void pack_columns(const run *r, int64_t batch, int64_t first, int64_t last, int64_t k_first,
                          int64_t k_count, char *to)
 {
     const plan *p = &r->plan;
     int64_t tile = p->kernels->tile_columns;
+    if (is_packed_together(r, &r->product->b)) {
+        /* Of columns that are read in place only a narrow last panel is packed. */
+        int64_t in_place = p->direct_b ? (last - first) / tile * tile : 0;
+        pack_together(r, &r->product->b, batch, first + in_place, last, tile, k_first, k_count,
+                      to + in_place * k_count * p->kernels->panel_element);
+        return;
+    }
     for (int64_t j = first; j < last; j += tile) {
         int64_t columns = CR_MIN(last - j, tile);
-        if (!is_direct_panel(p, columns))
-            pack_right(r, batch, j, columns, panel_width(p, columns), k_first, k_count, to);
+        pack_right(r, batch, j, columns, panel_width(p, columns), k_first, k_count, to);
         to += tile * padded_steps(p, k_count) * p->kernels->panel_element;
     }
 }
@@ -487,8 +596,10 @@ static void finish(const run *r, int64_t batch, int64_t row, int64_t rows, int64
 static void multiply_tile(const run *r, const tile_job *t, void *sums, int64_t stride,
                           bool accumulate)
 {
-    r->plan.kernels->tile(t->k_count, t->a, t->a_step, t->b, t->b_step, (int)t->rows,
-                          panel_width(&r->plan, t->columns), sums, stride, accumulate);
+    const cr_gemm_kernels *kernels = r->plan.kernels;
+    (r->plan.in_place_a ? kernels->tile_in_place : kernels->tile)(
+        t->k_count, t->a, t->a_step, t->b, t->b_step, (int)t->rows,
+        panel_width(&r->plan, t->columns), sums, stride, accumulate);
 }
 
 /* Asks for the part of C that a tile will be written to, which the sums leave time for: lines that
@@ -522,8 +633,6 @@ static void run_tile(const run *r, const tile_job *t)
                    g->accumulate, true);
         return;
     }
-    if (g->c_column_stride == 1 && !g->c_block)
-        ask_for_tile(r, t);
     bool accumulate = g->accumulate || !t->first;
     bool whole = t->columns == width && g->c_column_stride == 1 &&
                  (!g->c_block || t->column % g->c_block + t->columns <= g->c_block);
@@ -532,6 +641,8 @@ static void run_tile(const run *r, const tile_job *t)
         multiply_tile(r, t, to, g->c_stride, accumulate);
         return;
     }
+    if (g->c_column_stride == 1 && !g->c_block)
+        ask_for_tile(r, t);
     CR_ALIGNED(ALIGNMENT) double sum[TILE_MAX];
     multiply_tile(r, t, sum, width, false);
     finish(r, t->batch, t->row, t->rows, t->column, t->columns, sum, width, accumulate, t->last);
@@ -545,9 +656,35 @@ typedef struct task {
     char *slot;
 } task;
 
+/* Finds the panel of A of a row of tiles: where it lies, where it was packed for all tasks, or in
+ * the slot, where some panels are packed at a time. */
+static void find_panel(const run *r, const task *t, tile_job *job, const char *shared)
+{
+    const plan *p = &r->plan;
+    const cr_gemm_operand *a = &r->product->a;
+    if (p->in_place_a || p->direct_a) {
+        job->a = operand_at(r, a, t->batch, job->row, job->k_first);
+        job->a_step = p->in_place_a ? a->stride : a->k_stride;
+        return;
+    }
+    job->a_step = job->rows;
+    int64_t row = job->row - t->m_first, panel = row / p->panel_rows % p->a_panels;
+    int64_t step = padded_steps(p, job->k_count) * p->kernels->panel_element;
+    job->a = shared ? shared + row * step : t->slot + panel * p->panel_rows * step;
+    if (shared || panel > 0)
+        return;
+    int64_t last = CR_MIN(job->row + p->a_panels * p->panel_rows, t->m_last);
+    if (is_packed_together(r, a))
+        pack_together(r, a, t->batch, job->row, last, p->panel_rows, job->k_first, job->k_count,
+                      t->slot);
+    else
+        pack_rows(r, t->batch, job->row, last, job->k_first, job->k_count, t->slot);
+}
+
 /* Every tile of a task for one step of k. A panel of A stays in the first cache while the panels
  * of B pass from the second. */
-static void multiply_block(const run *r, const task *t, tile_job job, const char *a, const char *b)
+static void multiply_block(const run *r, const task *t, tile_job job, const char *shared_a,
+                           const char *b)
 {
     const plan *p = &r->plan;
     int64_t tile = p->kernels->tile_columns;
@@ -555,12 +692,7 @@ static void multiply_block(const run *r, const task *t, tile_job job, const char
     char *sums = t->slot + p->slot_a + p->slot_b;
     for (job.row = t->m_first; job.row < t->m_last; job.row += job.rows) {
         job.rows = CR_MIN(t->m_last - job.row, p->panel_rows);
-        job.a = a + (job.row - t->m_first) * step;
-        job.a_step = job.rows;
-        if (p->direct_a) {
-            job.a = operand_at(r, &r->product->a, t->batch, job.row, job.k_first);
-            job.a_step = r->product->a.k_stride;
-        }
+        find_panel(r, t, &job, shared_a);
         for (job.column = t->n_first; job.column < t->n_last; job.column += tile) {
             job.columns = CR_MIN(t->n_last - job.column, tile);
             job.b = b + (job.column - t->n_first) * step;
@@ -583,7 +715,8 @@ static void run_task(const run *r, const task *t)
     const plan *p = &r->plan;
     const cr_gemm *g = r->product;
     int64_t k_begin = t->split * p->split_k, k_end = CR_MIN(k_begin + p->split_k, g->k);
-    char *a = t->slot, *b = t->slot + p->slot_a;
+    const char *a = NULL;
+    char *b = t->slot + p->slot_a;
     for (int64_t k = k_begin; k < k_end; k += p->k_block) {
         int64_t k_count = CR_MIN(p->k_block, k_end - k);
         if (p->share_b)
@@ -592,8 +725,6 @@ static void run_task(const run *r, const task *t)
             pack_columns(r, t->batch, t->n_first, t->n_last, k, k_count, b);
         if (p->share_a)
             a = shared_at(p, r->shared_a, padded_rows(p, g->m), t->m_first, k, k_count);
-        else if (!p->direct_a)
-            pack_rows(r, t->batch, t->m_first, t->m_last, k, k_count, a);
         tile_job job = { .batch = t->batch,
                          .split = t->split,
                          .k_first = k,

@@ -6,8 +6,9 @@
  * into blocks of C that are computed independently; a block packs what it needs of A and B into
  * panels that fit the caches, and a register-tiled micro-kernel of the processor's instruction set
  * does the rest. Where C is small and k is huge, k is cut as well, and the partial sums are added
- * in order. How the work is cut depends on the shapes and the processor, never on the number of
- * threads, so the result has the same bits at any thread count.
+ * in order. How k is cut depends on the shapes and the processor, never on the number of threads,
+ * so the result has the same bits at any thread count; the blocks of C, which change no sum, follow
+ * the threads.
  *
  * Nothing here allocates or fails. The caller passes cr_gemm_workspace() bytes, 64-byte aligned. */
 #ifndef CR_GEMM_H
@@ -175,6 +176,11 @@ typedef struct cr_gemm_kernels {
      * step of `rows` elements every a_step, b one of width elements every b_step. */
     void (*tile)(int64_t k_count, const void *a, int64_t a_step, const void *b, int64_t b_step,
                  int rows, int64_t width, void *c, int64_t c_stride, bool accumulate);
+    /* The same where rows of A are contiguous along k, a_stride apart; NULL: they must be packed.
+     */
+    void (*tile_in_place)(int64_t k_count, const void *a, int64_t a_stride, const void *b,
+                          int64_t b_step, int rows, int64_t width, void *c, int64_t c_stride,
+                          bool accumulate);
     /* C (rows, tile_columns) = A B, where A holds `lanes` steps of k of each row, row after row,
      * then the next `lanes` steps; k_count is a multiple of lanes; b is packed. */
     void (*tile_blocked)(int64_t k_count, const void *a, const void *b, int rows, void *c,

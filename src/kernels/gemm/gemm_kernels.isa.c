@@ -32,22 +32,42 @@
 #define ROWS         4
 #endif
 
-#define REAL         float
-#define SIGMOID(x)   fast_sigmoid(x)
-#define TANH(x)      fast_tanh(x)
-#define ERF(x)       fast_erf(x)
-#define LANES_LOG    (VECTOR_LOG - 2)
-#define TYPE         f32
+#if defined(__AVX512F__)
+CR_INLINE __mmask16 first_f32(int64_t count)
+{
+    return (__mmask16)((1u << count) - 1);
+}
+
+CR_INLINE __mmask8 first_f64(int64_t count)
+{
+    return (__mmask8)((1u << count) - 1);
+}
+#endif
+
+#define REAL       float
+#define SIGMOID(x) fast_sigmoid(x)
+#define TANH(x)    fast_tanh(x)
+#define ERF(x)     fast_erf(x)
+#define LANES_LOG  (VECTOR_LOG - 2)
+#define TYPE       f32
+#if defined(__AVX512F__)
+#define COPY_FEW(from, count, to)                                                                  \
+    _mm512_mask_storeu_ps(to, first_f32(count), _mm512_maskz_loadu_ps(first_f32(count), from))
+#endif
 #define TILE_ROWS    ROWS
 #define TILE_VECTORS 2
 #include "kernels/gemm/gemm_tile.inc"
 
-#define REAL         double
-#define SIGMOID(x)   (1 / (1 + exp(-(x))))
-#define TANH(x)      tanh(x)
-#define ERF(x)       erf(x)
-#define LANES_LOG    (VECTOR_LOG - 3)
-#define TYPE         f64
+#define REAL       double
+#define SIGMOID(x) (1 / (1 + exp(-(x))))
+#define TANH(x)    tanh(x)
+#define ERF(x)     erf(x)
+#define LANES_LOG  (VECTOR_LOG - 3)
+#define TYPE       f64
+#if defined(__AVX512F__)
+#define COPY_FEW(from, count, to)                                                                  \
+    _mm512_mask_storeu_pd(to, first_f64(count), _mm512_maskz_loadu_pd(first_f64(count), from))
+#endif
 #define TILE_ROWS    ROWS
 #define TILE_VECTORS 2
 #include "kernels/gemm/gemm_tile.inc"
@@ -136,14 +156,22 @@ CR_INLINE void narrow_f16_vector(uint16_t *to, vector_f32 value)
 #define NARROW_VECTOR narrow_f16_vector
 #include "kernels/gemm/gemm_half.inc"
 
+/* Elsewhere rows of A are packed. */
+#if defined(__AVX2__)
+#define TILE_IN_PLACE(type) tile_in_place_##type
+#else
+#define TILE_IN_PLACE(type) NULL
+#endif
+
 #define TABLE(real, type)                                                                          \
     {                                                                                              \
         .element = sizeof(real), .panel_element = sizeof(real), .sum_element = sizeof(real),       \
         .k_unit = 1, .row_unit = 1, .task_macs = 3 << 20, .tile_rows = ROWS,                       \
         .tile_columns = 2 * VECTOR_BYTES / (int)sizeof(real),                                      \
         .lanes = VECTOR_BYTES / (int)sizeof(real), .tile = tile_##type,                            \
-        .tile_blocked = tile_blocked_##type, .finish = finish_##type, .add = add_##type,           \
-        .pack = pack_##type, .dot = dot_##type, .axpy = axpy_##type,                               \
+        .tile_in_place = TILE_IN_PLACE(type), .tile_blocked = tile_blocked_##type,                 \
+        .finish = finish_##type, .add = add_##type, .pack = pack_##type, .dot = dot_##type,        \
+        .axpy = axpy_##type,                                                                       \
     }
 
 #define HALF_TABLE(type)                                                                           \

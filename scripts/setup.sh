@@ -13,7 +13,7 @@ packages_for()
         tests) echo libcmocka-dev python3 python3-torch python3-torchvision python3-numpy \
                    python3-sklearn python3-pil libopenblas0-pthread clang-format \
                    dataset-fashion-mnist fonts-dejavu-core man-db groff-base mandoc zsh fish \
-                   openssl ;;
+                   openssl curl ;;
         arm64) echo cmake ninja-build gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
         demo) echo dataset-fashion-mnist fonts-dejavu-core ;;
         *) return 1 ;;

@@ -88,11 +88,11 @@ const hasVersions = model =>
 
 function curlLine(model) {
     const key = sessionStorage.getItem("key") ? ' -H "Authorization: Bearer $KEY"' : "";
-    const version = hasVersions(model);
+    const version = hasVersions(model), here = new URL(".", location.href).href;
     if (pictureShape(model))
-        return `curl${key} -T picture.jpg ${location.origin}/predictions/${model.name}` +
+        return `curl${key} -T picture.jpg ${here}predictions/${model.name}` +
             (version ? `/${model.version}` : "");
-    return `curl${key} -d @request.json ${location.origin}/v2/models/${model.name}` +
+    return `curl${key} -d @request.json ${here}v2/models/${model.name}` +
         (version ? `/versions/${model.version}` : "") + "/infer";
 }
 

@@ -20,7 +20,12 @@ typedef struct cr_classifier {
     int class_count;
     char **class_names;           /* class_count of them */
     cr_transform_list transforms; /* of evaluation: sizes, and the normalization */
+    bool has_several_labels;      /* of a sample: each class is a question of its own (sigmoid) */
+    float *thresholds; /* of several labels (class_count), from which probability on each is there;
+                        * NULL: CR_DEFAULT_THRESHOLD. Allocated by cresset/memory.h */
 } cr_classifier;
+
+#define CR_DEFAULT_THRESHOLD 0.5
 
 typedef enum cr_normalization {
     CR_NORMALIZE_MEASURED, /* by the channels' means and deviations of the data set, measured here
@@ -30,10 +35,11 @@ typedef enum cr_normalization {
 } cr_normalization;
 
 /* A new classifier with initial weights from the seed. Its classes are the data set's, which sets
- * settings.classes; its input is what the transforms make of the data set's samples, which must be
- * of one size then. A normalization is added unless the transforms have one. Sets of pictures that
- * are read from files are measured by at most CR_CLASSIFIER_MEASURED of them, evenly spread. NULL
- * on failure. cr_classifier_new("resnet34", .data = train, .seed = 1). */
+ * settings.classes, and so is whether a sample has several labels (cr_dataset_has_targets); its
+ * input is what the transforms make of the data set's samples, which must be of one size then. A
+ * normalization is added unless the transforms have one. Sets of pictures that are read from files
+ * are measured by at most CR_CLASSIFIER_MEASURED of them, evenly spread. NULL on failure.
+ * cr_classifier_new("resnet34", .data = train, .seed = 1). */
 #define CR_CLASSIFIER_MEASURED 2000
 
 typedef struct cr_classifier_args {
@@ -70,6 +76,12 @@ typedef struct cr_evaluation {
     int64_t *truth;       /* (count) */
     int64_t *predicted;   /* (count) */
     float *probabilities; /* (count, classes) */
+    /* Where samples have several labels (NULL and NaN else): loss is the mean binary cross-entropy,
+     * accuracy the share of labels that are right at the thresholds, truth the first label of each
+     * sample and predicted its most probable one. */
+    int64_t *marks;           /* (count, classes): 1 for the labels of each sample */
+    int64_t *predicted_marks; /* (count, classes): those whose probability reaches its threshold */
+    double average_precision; /* macro (mAP) */
 } cr_evaluation;
 
 typedef struct cr_evaluate_args {
@@ -85,6 +97,22 @@ typedef struct cr_evaluate_args {
 cr_status cr_evaluate(const cr_classifier *classifier, cr_dataset *data, cr_evaluate_args args,
                       cr_evaluation *evaluation);
 void cr_evaluation_free(cr_evaluation *evaluation);
+
+/* Of samples with several labels: for each the threshold with the best F1 on what was evaluated, in
+ * the middle between the probabilities that it parts, CR_DEFAULT_THRESHOLD for those that never
+ * come; into room for one a class. */
+cr_status cr_evaluation_thresholds(const cr_evaluation *evaluation, float *thresholds);
+
+/* Marks as predicted what reaches thresholds (NULL: CR_DEFAULT_THRESHOLD), and takes the accuracy
+ * from that; of an evaluation with several labels. */
+void cr_evaluation_mark(cr_evaluation *evaluation, const float *thresholds);
+
+/* Replaces the probabilities of an evaluation by the mean of those of `count` evaluations of the
+ * same samples, of which it may be one: an ensemble, or several views of each sample. Loss,
+ * accuracy and what is predicted follow, at these thresholds (NULL: CR_DEFAULT_THRESHOLD).
+ * CR_ERROR_ARGUMENT if they are not of the same samples and classes. */
+cr_status cr_evaluation_average(cr_evaluation *evaluation, const cr_evaluation *parts, int count,
+                                const float *thresholds);
 
 #ifdef __cplusplus
 }

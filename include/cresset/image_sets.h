@@ -69,8 +69,9 @@ cr_dataset *cr_dataset_open_shards_with(cr_image_set_args args);
 
 /* A folder with the parts of a set in subfolders: train (or training), val (valid, validation) and
  * test (testing), each with a folder for each class, or with tar shards; or train.csv, val.csv and
- * test.csv. Parts that are not there are NULL. All have the classes of the first part. Without any
- * of these, the folder itself (or the table or tar file) is opened as `train`. */
+ * test.csv, which come before folders of the same names. Parts that are not there are NULL. All
+ * have the classes of the first part. Without any of these, the folder itself (or the table or tar
+ * file) is opened as `train`. */
 struct cr_image_parts {
     cr_dataset *train;
     cr_dataset *validation;

@@ -132,6 +132,7 @@ cr_status cr_plot_confusion_with(cr_plot_confusion_args args);
 typedef struct cr_plot_ranking_args {
     cr_plot_sink sink;
     const int64_t *truth; /* (count) */
+    const int64_t *marks; /* in its place, for several labels a sample: (count, classes) of 0, 1 */
     const float *probabilities;
     int64_t count;
     int64_t classes;

@@ -71,11 +71,12 @@ typedef struct cr_report {
     int64_t peak_memory; /* bytes */
     double seconds;      /* of training */
     uint64_t seed;
-    bool no_seed;                 /* leaves the seed out, which is shown otherwise, 0 too */
-    int64_t best_epoch;           /* counted from 1; marked in the curves */
-    double best_accuracy;         /* fraction, on the validation set at the best epoch */
-    double test_accuracy;         /* fraction */
-    const cr_report_entry *facts; /* further lines of the summary */
+    bool no_seed;                  /* leaves the seed out, which is shown otherwise, 0 too */
+    int64_t best_epoch;            /* counted from 1; marked in the curves */
+    double best_accuracy;          /* fraction, on the validation set at the best epoch */
+    double test_accuracy;          /* fraction */
+    double test_average_precision; /* macro, of several labels (mAP) */
+    const cr_report_entry *facts;  /* further lines of the summary */
     int64_t fact_count;
 
     /* By epoch, (epochs) each, counted from 1; NULL is left out, NaN is a gap. Accuracies are
@@ -100,6 +101,13 @@ typedef struct cr_report {
     const int64_t *truth;
     const float *probabilities;
     int64_t samples;
+
+    /* In place of the confusion matrix and truth, for several labels a sample: marks of 0 and 1
+     * (samples, classes), true and predicted, and the thresholds (classes; NULL: not shown) from
+     * which a label was said to be there. */
+    const int64_t *marks;
+    const int64_t *predicted_marks;
+    const float *thresholds;
 
     /* The analysis of errors, in the order shown; 0: left out. */
     const cr_report_finding *findings;

@@ -70,7 +70,8 @@ typedef struct cr_train_settings {
     double label_smoothing;
     double mixup;          /* alpha of mixup's Beta; 0: none. With cutmix, one of the two a batch */
     double cutmix;         /* alpha of CutMix's Beta; 0: none */
-    bool weighted_classes; /* in the loss by their rarity: samples / (classes * of the class) */
+    bool weighted_classes; /* in the loss by their rarity: samples / (classes * of the class); of
+                            * several labels, positive ones by how many are without it for each */
     double clip_norm;      /* 0: none */
     double clip_value;     /* 0: none */
     int64_t accumulate;    /* batches whose gradients are averaged for a step; 0: 1 */
@@ -94,14 +95,17 @@ typedef struct cr_train_settings {
 /* 10 epochs of batches of 128, AdamW at 1e-3, a cosine schedule; workers 2. */
 cr_train_settings cr_train_defaults(void);
 
-/* The numbers of one epoch. Validation is NaN without a validation set. */
+/* The numbers of one epoch. Of samples with several labels accuracy is the share of labels that are
+ * right at a probability of a half, and the best epoch is that with the highest average precision.
+ * Validation is NaN without a validation set. */
 typedef struct cr_train_epoch {
     int64_t epoch; /* from 1 */
     double train_loss;
     double train_accuracy;
     double validation_loss;
     double validation_accuracy;
-    double lr;      /* at its end */
+    double validation_average_precision; /* macro, of several labels; NaN else */
+    double lr;                           /* at its end */
     double seconds; /* of training and validation, since the run began, interruptions left out */
     int64_t memory; /* highest of the process so far, bytes */
     bool is_best;
@@ -143,7 +147,8 @@ typedef struct cr_train_run {
 typedef struct cr_train_result {
     cr_train_epoch *epochs; /* (count), of the whole run, also those before a resume */
     int64_t count;
-    int64_t best_epoch; /* from 1; by validation accuracy, or by training loss without a set */
+    int64_t best_epoch; /* from 1; by validation accuracy (of several labels average precision), or
+                         * by training loss without a set */
     int64_t steps;      /* of the optimiser */
     double seconds;
     bool stopped_early;

@@ -100,6 +100,31 @@ cr_shape cr_transform_shape(const cr_transform_list *list, cr_shape shape);
 cr_status cr_transform_join(const cr_transform_list *augment, const cr_transform_list *own,
                             cr_transform_list *joined);
 
+/* What test-time augmentation sees of each picture: X(NAME, word, in words) */
+#define CR_VIEWS_TABLE(X)                                                                          \
+    X(ONE, "none", "the picture as in evaluation")                                                 \
+    X(FLIP, "flip", "the picture and its mirror image")                                            \
+    X(FLIPS, "flips", "the picture, mirrored left to right, upside down, and both")                \
+    X(FIVE_CROP, "five_crop", "the middle and the four corners")                                   \
+    X(TEN_CROP, "ten_crop", "the middle and the four corners, and their mirror images")
+
+typedef enum cr_views {
+#define CR_VIEWS_ENUM(name, word, about) CR_VIEWS_##name,
+    CR_VIEWS_TABLE(CR_VIEWS_ENUM)
+#undef CR_VIEWS_ENUM
+        CR_VIEWS_COUNT
+} cr_views;
+
+const char *cr_views_word(cr_views views);
+const char *cr_views_about(cr_views views);
+
+/* The lists that make these views where `own` makes the picture of evaluation, which comes first.
+ * Crops are torchvision's five_crop and ten_crop: they take the place of the list's last
+ * center_crop. Returns how many there are; 0 on failure. */
+#define CR_MOST_VIEWS 10
+int cr_transform_views(const cr_transform_list *own, cr_views views,
+                       cr_transform_list lists[CR_MOST_VIEWS]);
+
 /* Applies the transforms of tensors and those of either kind to the sample at a position of an
  * epoch, as the loader does with sets of float32. The result depends on these arguments alone. NULL
  * as a list does nothing. */

@@ -518,6 +518,72 @@ bool write_scores(const char *folder, const cr_classifier_scores *scores,
                   const cr_evaluation *evaluation, const cr_dataset *set, const int64_t *confusion,
                   char *const *class_names, json_t *answer);
 
+/* Appends a field of CSV in quotes. */
+void append_csv_field(cr_text *text, const char *name);
+
+/* --- Several labels (labels.c) --------------------------------------------------------------- */
+
+/* The scores of an evaluation of samples with several labels: printed; as an object of JSON (NULL
+ * with an error set); as CSV; and as files beside a report, as write_scores has them, for which
+ * `answer` is taken over. False with an error set. */
+bool print_labels(const cr_evaluation *evaluation, char *const *names, const float *thresholds);
+json_t *labels_to_json(const cr_evaluation *evaluation, char *const *names,
+                       const float *thresholds);
+bool append_labels_csv(cr_text *text, const cr_evaluation *evaluation, char *const *names,
+                       const float *thresholds);
+bool write_labels(const char *folder, const cr_evaluation *evaluation, const cr_dataset *set,
+                  char *const *names, const float *thresholds, json_t *answer);
+
+/* --- Ensembles and views (ensemble.c) -------------------------------------------------------- */
+
+#define ENSEMBLE_LIMIT 64
+
+/* Models of the same classes, whose probabilities are averaged. */
+typedef struct model_list {
+    int count;
+    cr_classifier *items[ENSEMBLE_LIMIT];
+} model_list;
+
+/* Loads the model at a path, or all folds of a run with --folds there, and those of a list parted
+ * by commas (NULL: no more). False with an error set; to be freed in any case. */
+bool models_load(model_list *models, const char *path, const char *more);
+void models_free(model_list *models);
+
+/* From which probability on each label is there, by the mean of the models' thresholds, or by one
+ * given for all (negative: none). To be freed; NULL with an error set. */
+float *thresholds_of(const model_list *models, double given);
+
+/* The words of --tta, and one's meaning. */
+const char *views_words(int index);
+cr_views views_of(const char *word);
+
+/* The options that say what stands behind a prediction, for a record with these fields. */
+/* clang-format off */
+#define ENSEMBLE_OPTIONS(record, group)                                                            \
+    { "ensemble", 0, group, TEXT(record, ensemble), "MODEL,...", NULL,                             \
+      "further models, whose probabilities are averaged; a run with --folds is several" },         \
+    { "tta", 0, group, CHOICE(record, views, views_words), "WORD", "none",                         \
+      "test-time augmentation, the mean over views of each picture: flip is it and its mirror "    \
+      "image, flips upside down as well, five_crop the middle and the corners, ten_crop these "    \
+      "and their mirror images" },                                                                 \
+    { "threshold", 0, group, REAL(record, threshold, 0, 1), "P", NULL,                             \
+      "of several labels: those of this probability or more are there [chosen for each label on "  \
+      "the validation samples]" }
+/* clang-format on */
+
+/* What is evaluated by what. */
+typedef struct evaluation_plan {
+    const model_list *models;
+    cr_dataset *set;
+    cr_views views;
+    double threshold; /* negative: the models' */
+    int64_t batch_size, workers;
+    bool quiet;
+} evaluation_plan;
+
+/* Evaluates every model on every view; false with an error set. */
+bool evaluate_models(const evaluation_plan *plan, cr_evaluation *evaluation);
+
 /* --- Analysis of errors (finding.c, analysis*.c, disturbance.c) ------------------------------ */
 
 #define FINDINGS_LIMIT 24
@@ -636,6 +702,9 @@ int find_learning_rate(const arguments *args, cr_classifier *classifier, cr_data
 
 /* Makes parent/name-001, or the next number that is free; its path, to be freed with cr_free. */
 char *make_run_folder(const char *parent, const char *name);
+
+/* FOLDER/fold-1 and so on, of a run with --folds; to be freed with cr_free. */
+char *fold_folder(const char *folder, int fold);
 
 /* True if the folder holds a run. */
 bool is_run_folder(const char *folder);

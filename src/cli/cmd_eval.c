@@ -1,4 +1,5 @@
 /* `cresset eval`: how good a trained model is on a data set. */
+#include <math.h>
 #include <string.h>
 
 #include "cli.h"
@@ -11,7 +12,8 @@
 #define SHOWN_CONFUSION 5
 
 typedef struct eval_settings {
-    const char *data, *split, *report, *precision;
+    const char *data, *split, *report, *precision, *ensemble, *views;
+    double threshold;
     int64_t batch_size, workers, threads, bootstrap;
     bool json, csv, analyze;
     const char *new_data;
@@ -49,6 +51,7 @@ static const cli_option eval_options[] = {
     { "threads", 't', "Work", INTEGER(eval_settings, threads, 0, 1024), "N", "0",
       "threads to compute with, 0 for all" },
     PRECISION_OPTION(eval_settings, precision, "Work"),
+    ENSEMBLE_OPTIONS(eval_settings, "Work"),
     { "bootstrap", 0, "Work", INTEGER(eval_settings, bootstrap, 0, CR_MAX_REPLICATES), "N", "1000",
       "resamples that the intervals of scores are found from, 0 for no intervals" },
     { "analyze", 'a', "Analysis", FLAG(eval_settings, analyze), NULL, NULL,
@@ -88,7 +91,9 @@ typedef struct subject {
     const arguments *args;
     const char *path; /* of the model */
     char *data;       /* the name of the data set */
-    cr_classifier *classifier;
+    model_list models;
+    cr_classifier *classifier; /* the first of them */
+    float *thresholds;         /* of several labels */
     cr_dataset *set, *train; /* what is evaluated; what the model was trained on, NULL: not known */
     cr_evaluation evaluation;
     int64_t *confusion;
@@ -150,23 +155,42 @@ static void print_confusions(const subject *s)
     }
 }
 
-static int print_text(const subject *s)
+/* What was evaluated on what, in how long. */
+static void print_subject(const subject *s)
 {
     const eval_settings *settings = s->args->settings;
     char count[NUMBER_SIZE], seconds[NUMBER_SIZE];
+    const char *precision = settings->precision;
+    const char *caveat = precision_caveat(precision_dtype(precision));
+    printf("%s (%s) on %s, %s %s samples\n", s->path, s->classifier->bound.architecture->name,
+           s->data, format_count(count, s->evaluation.count), settings->split);
+    printf("%s %.2f %%, loss %.4f, in %s\n", s->evaluation.marks ? "labels right" : "accuracy",
+           s->evaluation.accuracy * 100, s->evaluation.loss,
+           format_seconds(seconds, s->evaluation.seconds));
+    if (s->models.count > 1)
+        printf("mean of %d models\n", s->models.count);
+    if (views_of(settings->views) != CR_VIEWS_ONE)
+        printf("mean over views: %s\n", cr_views_about(views_of(settings->views)));
+    if (precision_dtype(precision) != CR_F32)
+        printf("computed in %s%s%s\n", precision, caveat ? "; " : "", caveat ? caveat : "");
+    printf("\n");
+}
+
+static int print_text(const subject *s)
+{
+    const eval_settings *settings = s->args->settings;
+    print_subject(s);
+    if (s->evaluation.marks) {
+        if (!print_labels(&s->evaluation, s->classifier->class_names, s->thresholds))
+            return library_failure(s->args->command);
+        if (settings->report)
+            printf("report         %s/report.html\n", settings->report);
+        return STATUS_DONE;
+    }
     char *table = cr_classification_report(s->confusion, s->evaluation.classes,
                                            (const char *const *)s->classifier->class_names, NULL);
     if (!table)
         return library_failure(s->args->command);
-    printf("%s (%s) on %s, %s %s samples\n", s->path, s->classifier->bound.architecture->name,
-           s->data, format_count(count, s->evaluation.count), settings->split);
-    const char *caveat = precision_caveat(precision_dtype(settings->precision));
-    printf("accuracy %.2f %%, loss %.4f, in %s\n", s->evaluation.accuracy * 100, s->evaluation.loss,
-           format_seconds(seconds, s->evaluation.seconds));
-    if (precision_dtype(settings->precision) != CR_F32)
-        printf("computed in %s%s%s\n", settings->precision, caveat ? "; " : "",
-               caveat ? caveat : "");
-    printf("\n");
     fputs(table, stdout);
     cr_free(table);
     print_scores(&s->scores, s->classifier->class_names);
@@ -182,22 +206,32 @@ static int print_text(const subject *s)
 /* --- JSON and the page ---------------------------------------------------------------------- */
 
 /* NULL with an error set. */
-static json_t *answer_of(const subject *s)
+static json_t *scores_of_subject(const subject *s)
 {
-    const eval_settings *settings = s->args->settings;
+    if (s->evaluation.marks)
+        return labels_to_json(&s->evaluation, s->classifier->class_names, s->thresholds);
     char *text = cr_classification_report_json(
         s->confusion, s->evaluation.classes, (const char *const *)s->classifier->class_names, NULL);
     json_t *scores = text ? json_loads(text, 0, NULL) : NULL;
     cr_free(text);
+    return scores;
+}
+
+static json_t *answer_of(const subject *s)
+{
+    const eval_settings *settings = s->args->settings;
+    json_t *scores = scores_of_subject(s);
     if (!scores)
         return NULL;
-    json_t *answer = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:f}", "model", s->path,
+    json_t *answer = json_pack("{s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:I, s:o, s:f}", "model",
+                               s->path, "models", s->models.count, "views", settings->views,
                                "architecture", s->classifier->bound.architecture->name, "data",
                                s->data, "split", settings->split, "precision", settings->precision,
                                "samples", (json_int_t)s->evaluation.count, "loss",
                                json_finite(s->evaluation.loss), "seconds", s->evaluation.seconds);
     json_object_update(answer, scores);
-    scores_to_json(&s->scores, answer);
+    if (!s->evaluation.marks)
+        scores_to_json(&s->scores, answer);
     if (settings->analyze)
         json_object_set_new(answer, "analysis", findings_to_json(&s->analysis.found));
     json_decref(scores);
@@ -216,6 +250,14 @@ static int print_as_json(const subject *s)
 
 static int print_as_csv(const subject *s)
 {
+    cr_text labels = { 0 };
+    if (s->evaluation.marks) {
+        if (!append_labels_csv(&labels, &s->evaluation, s->classifier->class_names, s->thresholds))
+            return library_failure(s->args->command);
+        fputs(labels.data, stdout);
+        cr_text_free(&labels);
+        return STATUS_DONE;
+    }
     char *text = cr_classification_report_csv(
         s->confusion, s->evaluation.classes, (const char *const *)s->classifier->class_names, NULL);
     if (!text)
@@ -225,13 +267,32 @@ static int print_as_csv(const subject *s)
     return STATUS_DONE;
 }
 
+/* Lines of the summary on ensembles and views. */
+static int64_t facts_of(const subject *s, cr_report_entry facts[2], char words[64])
+{
+    const eval_settings *settings = s->args->settings;
+    int64_t count = 0;
+    snprintf(words, 64, "mean of the probabilities of %d models", s->models.count);
+    if (s->models.count > 1)
+        facts[count++] = (cr_report_entry){ "Ensemble", words };
+    if (views_of(settings->views) != CR_VIEWS_ONE)
+        facts[count++] =
+            (cr_report_entry){ "Views averaged", cr_views_about(views_of(settings->views)) };
+    return count;
+}
+
 static bool write_page(const subject *s, const char *folder)
 {
-    int64_t mistake_count;
-    char count[NUMBER_SIZE], evaluated[NUMBER_SIZE + 32];
+    int64_t mistake_count = 0;
+    char models[64], count[NUMBER_SIZE], evaluated[NUMBER_SIZE + 32];
     const eval_settings *settings = s->args->settings;
+    const cr_evaluation *evaluation = &s->evaluation;
+    bool several = evaluation->marks != NULL;
     cr_report_mistake *mistakes =
-        mistakes_of(&s->evaluation, s->classifier, s->set, SHOWN_MISTAKES, &mistake_count);
+        several ? NULL
+                : mistakes_of(evaluation, s->classifier, s->set, SHOWN_MISTAKES, &mistake_count);
+    cr_report_entry facts[2];
+    int64_t fact_count = facts_of(s, facts, models);
     char *command = arguments_typed(s->args);
     snprintf(evaluated, sizeof evaluated, "%s %s images", format_count(count, s->evaluation.count),
              settings->split);
@@ -248,7 +309,13 @@ static bool write_page(const subject *s, const char *folder)
         .class_names = (const char *const *)s->classifier->class_names,
         .evaluated_on = evaluated,
         .scores = s->scores.count ? &s->scores : NULL,
-        .truth = s->evaluation.truth,
+        .truth = several ? NULL : evaluation->truth,
+        .marks = evaluation->marks,
+        .predicted_marks = evaluation->predicted_marks,
+        .thresholds = several ? s->thresholds : NULL,
+        .test_average_precision = several ? evaluation->average_precision : 0,
+        .facts = facts,
+        .fact_count = fact_count,
         .probabilities = s->evaluation.probabilities,
         .samples = s->evaluation.count,
         .findings = s->analysis.found.items,
@@ -256,9 +323,13 @@ static bool write_page(const subject *s, const char *folder)
         .mistakes = mistakes,
         .mistake_count = mistakes ? mistake_count : 0,
     };
-    bool good = mistakes && command && cr_report_write(&report, folder) == CR_OK &&
-                write_scores(folder, &s->scores, &s->evaluation, s->set, s->confusion,
-                             s->classifier->class_names, answer_of(s));
+    bool good = !cr_failed() && command && cr_report_write(&report, folder) == CR_OK;
+    char *const *names = s->classifier->class_names;
+    if (good && several)
+        good = write_labels(folder, evaluation, s->set, names, s->thresholds, answer_of(s));
+    else if (good)
+        good =
+            write_scores(folder, &s->scores, evaluation, s->set, s->confusion, names, answer_of(s));
     free_mistakes(mistakes, mistake_count);
     cr_free(command);
     return good;
@@ -353,9 +424,11 @@ static bool open_model_and_data(subject *s)
 {
     data_plan plan;
     json_t *owner;
-    s->classifier = cr_classifier_load(s->path);
+    const eval_settings *settings = s->args->settings;
+    bool good = models_load(&s->models, s->path, settings->ensemble);
+    s->classifier = s->models.items[0];
     run_data_plan(s->path, &plan, &owner);
-    bool good = s->classifier && open_subject(s, &plan);
+    good = good && open_subject(s, &plan);
     json_decref(owner);
     return good;
 }
@@ -365,12 +438,27 @@ static bool evaluate(subject *s)
     const eval_settings *settings = s->args->settings;
     if (!open_model_and_data(s))
         return false;
+    evaluation_plan plan = { .models = &s->models,
+                             .set = s->set,
+                             .views = views_of(settings->views),
+                             .threshold = isnan(settings->threshold) ? -1 : settings->threshold,
+                             .batch_size = settings->batch_size,
+                             .workers = settings->workers,
+                             .quiet = settings->json || settings->csv };
+    if (s->classifier->has_several_labels && settings->analyze) {
+        cr_error_set(CR_ERROR_UNSUPPORTED,
+                     "--analyze looks into classifiers of one class a picture; %s is of several "
+                     "labels",
+                     s->path);
+        return false;
+    }
     int64_t warm_up = cr_dataset_size(s->set) > settings->batch_size;
-    if (!profiling_begin(&settings->profile, warm_up) ||
-        !evaluate_set(s->classifier, s->set, settings->batch_size, settings->workers,
-                      settings->json || settings->csv, &s->evaluation))
+    if (!profiling_begin(&settings->profile, warm_up) || !evaluate_models(&plan, &s->evaluation))
         return false;
     cr_profile_pause(true);
+    s->thresholds = thresholds_of(&s->models, plan.threshold);
+    if (s->evaluation.marks)
+        return s->thresholds && (!settings->report || write_page(s, settings->report));
     s->confusion = confusion_of(&s->evaluation);
     return s->confusion && scores_of(&s->evaluation, settings->bootstrap, &s->scores) &&
            (!settings->analyze || look_into_errors(s)) &&
@@ -406,7 +494,8 @@ static int run(const arguments *args)
     cr_evaluation_free(&s.evaluation);
     cr_dataset_free(s.set);
     cr_dataset_free(s.train);
-    cr_classifier_free(s.classifier);
+    models_free(&s.models);
+    cr_free(s.thresholds);
     cr_free(s.data);
     cr_frame_end_all();
     return status;

@@ -1,4 +1,5 @@
 /* `cresset predict`: what a trained model says about pictures, files or samples of a data set. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,8 @@
 #define MOST_INPUTS 1000000 /* of one call, ranges counted out */
 
 typedef struct predict_settings {
-    const char *data, *split, *format, *output, *precision, *explain;
+    const char *data, *split, *format, *output, *precision, *explain, *ensemble, *views;
+    double threshold;
     int64_t top, threads;
     bool show, json;
     profile_options profile;
@@ -35,6 +37,7 @@ static const cli_option predict_options[] = {
     { "threads", 't', "Input", INTEGER(predict_settings, threads, 0, 1024), "N", "0",
       "threads to compute with, 0 for all" },
     PRECISION_OPTION(predict_settings, precision, "Input"),
+    ENSEMBLE_OPTIONS(predict_settings, "Model"),
     { "top", 'k', "Output", INTEGER(predict_settings, top, 1, 1000), "K", "3",
       "how many classes to show, the most probable first" },
     { "show", 's', "Output", FLAG(predict_settings, show), NULL, NULL,
@@ -65,14 +68,23 @@ typedef struct input {
 
 typedef struct prediction {
     const arguments *args;
-    cr_classifier *classifier;
-    cr_dataset *set; /* NULL for files */
+    model_list models;
+    cr_classifier *classifier; /* the first of them */
+    float *thresholds;         /* of several labels */
+    cr_dataset *set;           /* NULL for files */
     input *inputs;
     int64_t count;
     cr_transform_list pictures, tensors; /* what is done to pictures, and then to samples */
-    float *samples;                      /* (count, C, H, W), from 0 to 1 */
-    float *probabilities;                /* (count, classes) */
+    float *samples;       /* (count, C, H, W), from 0 to 1, as the first model sees them */
+    float *probabilities; /* (count, classes), the mean over models and views */
 } prediction;
+
+/* One model on one view of the inputs. */
+typedef struct model_view {
+    const cr_classifier *model;
+    cr_transform_list pictures, tensors;
+    float *samples;
+} model_view;
 
 /* --- Inputs --------------------------------------------------------------------------------- */
 
@@ -147,62 +159,88 @@ static bool fits_model(const prediction *p)
     return !cr_failed();
 }
 
-static bool read_inputs(prediction *p)
+static bool read_inputs(prediction *p, model_view *view, const cr_transform_list *transforms)
 {
-    const cr_shape *shape = &p->classifier->input;
+    const cr_shape *shape = &view->model->input;
     int64_t numel = cr_shape_numel(shape);
-    if (p->set && !fits_model(p))
+    if (!split_transforms(transforms, shape, &view->pictures, &view->tensors))
         return false;
-    if (!split_transforms(&p->classifier->transforms, shape, &p->pictures, &p->tensors))
-        return false;
-    p->samples = cr_alloc_array((size_t)p->count, (size_t)numel * sizeof(float));
-    for (int64_t i = 0; p->samples && i < p->count; i++) {
-        float *sample = p->samples + i * numel;
+    view->samples = cr_alloc_array((size_t)p->count, (size_t)numel * sizeof(float));
+    for (int64_t i = 0; view->samples && i < p->count; i++) {
+        float *sample = view->samples + i * numel;
         input *one = &p->inputs[i];
-        bool good = one->path ? read_file_sample(one->path, &p->pictures, shape, sample)
-                              : read_set_sample(p->set, one->index, &p->pictures, shape, sample,
+        bool good = one->path ? read_file_sample(one->path, &view->pictures, shape, sample)
+                              : read_set_sample(p->set, one->index, &view->pictures, shape, sample,
                                                 &one->truth);
         if (!good)
             return false;
     }
-    return p->samples != NULL;
+    return view->samples != NULL;
 }
 
 /* --- The model ------------------------------------------------------------------------------ */
 
-/* Probabilities of the samples from `first` on, at most a batch of them. */
-static bool predict_batch(prediction *p, int64_t first)
+/* Adds a share of the probabilities of the samples from `first` on, at most a batch of them. */
+static bool predict_batch(prediction *p, const model_view *view, int64_t first, float share)
 {
-    const cr_shape *shape = &p->classifier->input;
-    int64_t numel = cr_shape_numel(shape), classes = p->classifier->class_count;
+    const cr_shape *shape = &view->model->input;
+    int64_t numel = cr_shape_numel(shape), classes = view->model->class_count;
     int64_t count = p->count - first < BATCH ? p->count - first : BATCH;
     cr_tensor *samples =
-        cr_from_buffer(p->samples + first * numel,
+        cr_from_buffer(view->samples + first * numel,
                        CR_SHAPE(count, shape->dim[0], shape->dim[1], shape->dim[2]), CR_F32);
     for (int64_t i = 0; samples && i < count; i++) {
         cr_sample sample = { (float *)cr_data(samples) + i * numel, shape->dim[0], shape->dim[1],
                              shape->dim[2] };
-        cr_transform_apply(&p->tensors, &sample, 0, 0, first + i);
+        cr_transform_apply(&view->tensors, &sample, 0, 0, first + i);
     }
-    cr_tensor *logits = cr_classifier_forward(p->classifier, samples);
-    return cr_to_buffer(cr_softmax(logits, 1), p->probabilities + first * classes,
-                        (size_t)(count * classes) * sizeof(float)) == CR_OK;
+    cr_tensor *logits = cr_to_dtype(cr_classifier_forward(view->model, samples), CR_F32);
+    cr_tensor *found = cr_contiguous(p->classifier->has_several_labels ? cr_sigmoid(logits)
+                                                                       : cr_softmax(logits, 1));
+    const float *values = found ? cr_data(found) : NULL;
+    for (int64_t i = 0; values && i < count * classes; i++)
+        p->probabilities[first * classes + i] += share * values[i];
+    return values != NULL;
 }
 
+static bool predict_view(prediction *p, const model_view *view, float share)
+{
+    bool good = true;
+    for (int64_t first = 0; good && first < p->count; first += BATCH) {
+        cr_frame frame = cr_frame_begin();
+        good = predict_batch(p, view, first, share);
+        cr_frame_end(frame);
+        cr_profile_step();
+    }
+    return good;
+}
+
+/* Every model on every view; the samples of the first are kept, to be shown and explained. */
 static bool predict(prediction *p)
 {
     const predict_settings *settings = p->args->settings;
     p->probabilities =
-        cr_alloc_array((size_t)p->count, (size_t)p->classifier->class_count * sizeof(float));
-    bool good = p->probabilities != NULL;
-    cr_model_train(p->classifier->model, false);
+        cr_alloc_zeroed((size_t)p->count, (size_t)p->classifier->class_count * sizeof(float));
+    bool good = p->probabilities && profiling_begin(&settings->profile, p->count > BATCH);
     cr_set_grad_enabled(false);
-    good = good && profiling_begin(&settings->profile, p->count > BATCH);
-    for (int64_t first = 0; good && first < p->count; first += BATCH) {
-        cr_frame frame = cr_frame_begin();
-        good = predict_batch(p, first);
-        cr_frame_end(frame);
-        cr_profile_step();
+    for (int m = 0; good && m < p->models.count; m++) {
+        cr_transform_list lists[CR_MOST_VIEWS];
+        model_view view = { .model = p->models.items[m] };
+        int views = cr_transform_views(&view.model->transforms, views_of(settings->views), lists);
+        cr_model_train(view.model->model, false);
+        good = views > 0;
+        for (int v = 0; good && v < views; v++) {
+            good = read_inputs(p, &view, &lists[v]) &&
+                   predict_view(p, &view, 1.0F / (float)(views * p->models.count));
+            if (good && m == 0 && v == 0) {
+                p->samples = view.samples;
+                p->pictures = view.pictures;
+                p->tensors = view.tensors;
+            } else {
+                cr_free(view.samples);
+            }
+            view.samples = NULL;
+        }
     }
     cr_profile_pause(true);
     return good;
@@ -245,6 +283,17 @@ static json_t *ranks_to_json(const prediction *p, int64_t which, int64_t top)
     return ranks;
 }
 
+/* The names of the labels that reach their thresholds. */
+static json_t *labels_of_input(const prediction *p, int64_t which)
+{
+    json_t *labels = json_array();
+    int classes = p->classifier->class_count;
+    for (int c = 0; c < classes; c++)
+        if (p->probabilities[which * classes + c] >= p->thresholds[c])
+            json_array_append_new(labels, json_string(p->classifier->class_names[c]));
+    return labels;
+}
+
 static int print_as_json(const prediction *p, int64_t top)
 {
     const predict_settings *settings = p->args->settings;
@@ -256,6 +305,8 @@ static int print_as_json(const prediction *p, int64_t top)
         if (one->truth >= 0)
             json_object_set_new(answer, "truth",
                                 json_string(p->classifier->class_names[one->truth]));
+        if (p->classifier->has_several_labels)
+            json_object_set_new(answer, "labels", labels_of_input(p, i));
         json_object_set_new(answer, "predictions", ranks_to_json(p, i, top));
         json_array_append_new(answers, answer);
     }
@@ -267,6 +318,39 @@ static int print_as_json(const prediction *p, int64_t top)
     if (profile)
         answers = json_pack("{s:o, s:o}", "answers", answers, "profile", profile);
     return print_json(p->args->command, answers);
+}
+
+/* The labels of an input that reach their thresholds, the most probable first; how many. */
+static int append_labels(const prediction *p, int64_t which, cr_text *text)
+{
+    const float *row = p->probabilities + which * p->classifier->class_count;
+    int count = 0;
+    for (int class = next_class(p, which, -1); class >= 0; class = next_class(p, which, class)) {
+        if (row[class] < p->thresholds[class])
+            continue;
+        cr_text_printf(text, "%s%s %.1f %%", count ? ", " : "", p->classifier->class_names[class],
+                       100 * (double)row[class]);
+        count++;
+    }
+    return count;
+}
+
+/* Of several labels: those that are there. */
+static void print_label_table(const prediction *p)
+{
+    char name[NUMBER_SIZE];
+    cli_table table;
+    table_begin(&table, "ll");
+    table_row(&table, p->set ? "sample" : "file", "labels");
+    table_rule(&table);
+    for (int64_t i = 0; i < p->count; i++) {
+        cr_text labels = { 0 };
+        int count = append_labels(p, i, &labels);
+        table_cell(&table, "%s", input_name(name, &p->inputs[i]));
+        table_cell(&table, "%s", count && labels.data ? labels.data : "-");
+        cr_text_free(&labels);
+    }
+    table_print(&table, stdout);
 }
 
 static void print_table(const prediction *p, int64_t top)
@@ -373,15 +457,20 @@ static bool write_explanations(const prediction *p, const char *folder)
 static bool work(prediction *p)
 {
     const predict_settings *settings = p->args->settings;
-    p->classifier = cr_classifier_load(p->args->operands[0]);
-    if (!p->classifier)
+    bool good = models_load(&p->models, p->args->operands[0], settings->ensemble);
+    p->classifier = p->models.items[0];
+    if (!good)
+        return false;
+    p->thresholds =
+        thresholds_of(&p->models, isnan(settings->threshold) ? -1 : settings->threshold);
+    if (!p->thresholds)
         return false;
     if (settings->data) {
         p->set = open_data(settings->data, split_of(settings->split), p->classifier);
         if (!p->set)
             return false;
     }
-    return list_inputs(p) && read_inputs(p) && predict(p) &&
+    return (!p->set || fits_model(p)) && list_inputs(p) && predict(p) &&
            (!settings->explain || write_explanations(p, settings->explain));
 }
 
@@ -404,7 +493,10 @@ static int answer(const prediction *p)
     } else {
         if (settings->show && !show_inputs(p))
             return library_failure(p->args->command);
-        print_table(p, settings->top);
+        if (p->classifier->has_several_labels)
+            print_label_table(p);
+        else
+            print_table(p, settings->top);
         const char *caveat = precision_caveat(precision_dtype(settings->precision));
         if (caveat)
             printf("\n%s is %s\n", settings->precision, caveat);
@@ -427,7 +519,8 @@ static int run(const arguments *args)
     cr_free(p.probabilities);
     cr_free(p.inputs);
     cr_dataset_free(p.set);
-    cr_classifier_free(p.classifier);
+    cr_free(p.thresholds);
+    models_free(&p.models);
     cr_frame_end_all();
     return status;
 }

@@ -29,6 +29,11 @@ char *make_run_folder(const char *parent, const char *name)
     return NULL;
 }
 
+char *fold_folder(const char *folder, int fold)
+{
+    return cr_string_format("%s/fold-%d", folder, fold);
+}
+
 bool is_run_folder(const char *folder)
 {
     char *path = cr_path_join(folder, "args.json");

@@ -22,6 +22,7 @@ typedef struct curves {
 typedef struct findings {
     cr_classifier *classifier;
     cr_evaluation evaluation;
+    float *thresholds; /* of several labels */
     int64_t *confusion;
     cr_classifier_scores scores;
     cr_report_mistake *mistakes;
@@ -104,6 +105,15 @@ static bool collect_facts(findings *f, const cr_train_result *result,
     return true;
 }
 
+/* What there is to say where each sample is of one class. */
+static bool look_at_classes(findings *f, cr_dataset *test)
+{
+    f->confusion = confusion_of(&f->evaluation);
+    f->mistakes =
+        mistakes_of(&f->evaluation, f->classifier, test, SHOWN_MISTAKES, &f->mistake_count);
+    return f->confusion && f->mistakes && scores_of(&f->evaluation, BOOTSTRAP, &f->scores);
+}
+
 static bool find_out(findings *f, const run_outcome *outcome)
 {
     const training_data *data = outcome->data;
@@ -114,13 +124,13 @@ static bool find_out(findings *f, const run_outcome *outcome)
     cr_set_autocast(was);
     if (!good)
         return false;
-    if (!outcome->report)
-        return true;
-    f->confusion = confusion_of(&f->evaluation);
-    f->mistakes =
-        mistakes_of(&f->evaluation, f->classifier, data->test, SHOWN_MISTAKES, &f->mistake_count);
-    return f->confusion && f->mistakes && scores_of(&f->evaluation, BOOTSTRAP, &f->scores) &&
-           collect_curves(&f->curves, outcome->result) && collect_settings(f, outcome->args) &&
+    model_list models = { .count = 1, .items = { f->classifier } };
+    f->thresholds = thresholds_of(&models, -1);
+    if (!outcome->report || !f->thresholds)
+        return f->thresholds != NULL;
+    if (!f->evaluation.marks && !look_at_classes(f, data->test))
+        return false;
+    return collect_curves(&f->curves, outcome->result) && collect_settings(f, outcome->args) &&
            collect_facts(f, outcome->result, &data->broken);
 }
 
@@ -133,6 +143,7 @@ static void forget(findings *f)
     cr_classifier_scores_free(&f->scores);
     cr_free(f->curves.train_loss);
     cr_free(f->facts);
+    cr_free(f->thresholds);
     for (int64_t i = 0; i < f->setting_count; i++)
         cr_free((void *)f->settings[i].value);
     cr_free(f->settings);
@@ -149,6 +160,7 @@ static bool write_report(const findings *f, const run_outcome *outcome)
     snprintf(machine, sizeof machine, "%s, %d threads, %s, computed in %s", cr_cpu_name(),
              cr_num_threads(), cr_isa_name(cr_cpu_isa()), precision_word(outcome->precision));
     char *command = arguments_typed(outcome->args);
+    bool several = f->evaluation.marks != NULL;
     cr_report report = {
         .title = outcome->folder,
         .model = f->classifier->bound.architecture->name,
@@ -162,7 +174,7 @@ static bool write_report(const findings *f, const run_outcome *outcome)
         .seconds = result->seconds,
         .seed = outcome->seed,
         .best_epoch = result->best_epoch,
-        .best_accuracy = best ? best->validation_accuracy : 0,
+        .best_accuracy = best && !several ? best->validation_accuracy : 0,
         .test_accuracy = f->evaluation.accuracy,
         .facts = f->facts,
         .fact_count = f->fact_count,
@@ -177,7 +189,11 @@ static bool write_report(const findings *f, const run_outcome *outcome)
         .class_names = (const char *const *)f->classifier->class_names,
         .evaluated_on = evaluated,
         .scores = f->scores.count ? &f->scores : NULL,
-        .truth = f->evaluation.truth,
+        .truth = several ? NULL : f->evaluation.truth,
+        .marks = f->evaluation.marks,
+        .predicted_marks = f->evaluation.predicted_marks,
+        .thresholds = several ? f->thresholds : NULL,
+        .test_average_precision = several ? f->evaluation.average_precision : 0,
         .probabilities = f->evaluation.probabilities,
         .samples = f->evaluation.count,
         .mistakes = f->mistakes,
@@ -195,15 +211,28 @@ static void print_outcome(const findings *f, const run_outcome *outcome)
     const cr_train_result *result = outcome->result;
     char clock[NUMBER_SIZE], memory[NUMBER_SIZE], samples[NUMBER_SIZE];
     printf("\n");
-    if (result->best_epoch)
+    const cr_train_epoch *best =
+        result->best_epoch ? &result->epochs[result->best_epoch - 1] : NULL;
+    const char *early = result->stopped_early ? " (stopped early)" : "";
+    if (best && f->evaluation.marks)
+        printf("best epoch       %lld%s, validation mean average precision %.4f\n",
+               (long long)result->best_epoch, early, best->validation_average_precision);
+    else if (best)
         printf("best epoch       %lld%s, validation accuracy %.2f %%\n",
-               (long long)result->best_epoch, result->stopped_early ? " (stopped early)" : "",
-               result->epochs[result->best_epoch - 1].validation_accuracy * 100);
+               (long long)result->best_epoch, early, best->validation_accuracy * 100);
     if (result->averaged)
         printf("average (SWA)    validation accuracy %.2f %%%s\n", 100 * result->average_accuracy,
                result->average_is_best ? ", kept as the best" : "; the best epoch is kept");
-    printf("test accuracy    %.2f %%, loss %.4f, on %s samples\n", f->evaluation.accuracy * 100,
-           f->evaluation.loss, format_count(samples, f->evaluation.count));
+    format_count(samples, f->evaluation.count);
+    if (f->evaluation.marks)
+        printf(
+            "test             mean average precision %.4f, labels right %.2f %%, loss %.4f, on %s "
+            "samples\n",
+            f->evaluation.average_precision, f->evaluation.accuracy * 100, f->evaluation.loss,
+            samples);
+    else
+        printf("test accuracy    %.2f %%, loss %.4f, on %s samples\n", f->evaluation.accuracy * 100,
+               f->evaluation.loss, samples);
     printf("time and memory  %s, %s at the highest\n", format_clock(clock, result->seconds),
            format_bytes(memory, (double)cr_process_memory_peak()));
     printf("weights          %s/weights/best.safetensors\n", outcome->folder);
@@ -217,12 +246,13 @@ static json_t *epochs_to_json(const cr_train_result *result)
     for (int64_t i = 0; i < result->count; i++) {
         const cr_train_epoch *epoch = &result->epochs[i];
         json_array_append_new(
-            list, json_pack("{s:I, s:o, s:o, s:o, s:o, s:f, s:f}", "epoch",
+            list, json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:f, s:f}", "epoch",
                             (json_int_t)epoch->epoch, "train_loss", json_finite(epoch->train_loss),
                             "train_accuracy", json_finite(epoch->train_accuracy), "validation_loss",
                             json_finite(epoch->validation_loss), "validation_accuracy",
-                            json_finite(epoch->validation_accuracy), "lr", epoch->lr, "seconds",
-                            epoch->seconds));
+                            json_finite(epoch->validation_accuracy), "validation_average_precision",
+                            json_finite(epoch->validation_average_precision), "lr", epoch->lr,
+                            "seconds", epoch->seconds));
     }
     return list;
 }
@@ -238,6 +268,10 @@ static int print_outcome_json(const findings *f, const run_outcome *outcome)
         result->seconds, "peak_memory_bytes", (json_int_t)cr_process_memory_peak(), "test_accuracy",
         json_finite(f->evaluation.accuracy), "test_loss", json_finite(f->evaluation.loss),
         "test_samples", (json_int_t)f->evaluation.count, "epochs", epochs_to_json(result));
+    if (f->evaluation.marks)
+        json_object_set_new(
+            answer, "labels",
+            labels_to_json(&f->evaluation, f->classifier->class_names, f->thresholds));
     if (result->averaged)
         json_object_set_new(answer, "average",
                             json_pack("{s:o, s:o, s:b}", "validation_accuracy",

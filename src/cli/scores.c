@@ -166,7 +166,7 @@ static bool write_score_table(const char *folder, const cr_classifier_scores *sc
     return good;
 }
 
-static void append_quoted(cr_text *text, const char *name)
+void append_csv_field(cr_text *text, const char *name)
 {
     cr_text_append(text, "\"");
     for (const char *c = name; *c; c++)
@@ -185,14 +185,14 @@ static bool write_predictions(const char *folder, const cr_evaluation *evaluatio
     for (int64_t i = 0; i < evaluation->count; i++) {
         int64_t truth = evaluation->truth[i], predicted = evaluation->predicted[i];
         cr_text_printf(&text, "%lld,", (long long)i);
-        append_quoted(&text, class_names[truth]);
+        append_csv_field(&text, class_names[truth]);
         cr_text_append(&text, ",");
-        append_quoted(&text, class_names[predicted]);
+        append_csv_field(&text, class_names[predicted]);
         cr_text_printf(&text, ",%d", truth == predicted);
         append_number(&text, evaluation->probabilities[i * evaluation->classes + predicted]);
         if (has_paths) {
             cr_text_append(&text, ",");
-            append_quoted(&text, cr_dataset_path(set, i));
+            append_csv_field(&text, cr_dataset_path(set, i));
         }
         cr_text_append(&text, "\n");
     }

@@ -14,9 +14,9 @@ static void print_heading(const training_view *view, const cr_train_settings *se
 {
     char train[NUMBER_SIZE], validation[NUMBER_SIZE], test[NUMBER_SIZE], parameters[NUMBER_SIZE];
     const cr_classifier *classifier = view->classifier;
-    printf("model     %s, %s parameters, %d classes\n", classifier->bound.architecture->name,
+    printf("model     %s, %s parameters, %d %s\n", classifier->bound.architecture->name,
            format_count(parameters, cr_model_parameter_count(classifier->model, false)),
-           classifier->class_count);
+           classifier->class_count, classifier->has_several_labels ? "labels" : "classes");
     printf("data      %s: %s to train, %s to validate, %s to test\n", data->name,
            format_count(train, cr_dataset_size(data->train)),
            format_count(validation, cr_dataset_size(data->validation)),
@@ -61,12 +61,13 @@ void training_view_begin(training_view *view, const cr_classifier *classifier,
         print_heading(view, settings, data);
 }
 
-static void print_headings(void)
+static void print_headings(const training_view *view)
 {
+    bool several = view->classifier->has_several_labels;
     bool color = terminal_has_color(stdout);
     printf("%s", color ? "\033[1m" : "");
-    printf(EPOCH_LINE, 7, "epoch", "loss", "accuracy", "val loss", "val acc", "lr", "time",
-           color ? "\033[0m" : "");
+    printf(EPOCH_LINE, 7, "epoch", "loss", several ? "right" : "accuracy", "val loss",
+           several ? "val mAP" : "val acc", "lr", "time", color ? "\033[0m" : "");
 }
 
 static const char *format_share(char buffer[NUMBER_SIZE], double share)
@@ -96,6 +97,7 @@ static void write_events(training_view *view, const cr_train_epoch *epoch)
         { "loss/validation", epoch->validation_loss },
         { "accuracy/train", epoch->train_accuracy },
         { "accuracy/validation", epoch->validation_accuracy },
+        { "average_precision/validation", epoch->validation_average_precision },
         { "learning_rate", epoch->lr },
     };
     if (view->board && view->resumes) /* epochs that are run again replace what the files hold */
@@ -124,15 +126,17 @@ static void on_epoch(const cr_train_epoch *epoch, void *context)
         return;
     progress_clear(&view->bar);
     if (!view->printed)
-        print_headings();
+        print_headings(view);
     view->printed = true;
     snprintf(number, sizeof number, "%lld/%lld", (long long)epoch->epoch, (long long)view->epochs);
     snprintf(lr, sizeof lr, "%.3g", epoch->lr);
     printf(EPOCH_LINE, 7, number, format_loss(loss, epoch->train_loss),
            format_share(accuracy, epoch->train_accuracy),
            format_loss(validation_loss, epoch->validation_loss),
-           format_share(validation_accuracy, epoch->validation_accuracy), lr,
-           format_clock(clock, epoch->seconds), epoch->is_best ? " *" : "");
+           view->classifier->has_several_labels
+               ? format_loss(validation_accuracy, epoch->validation_average_precision)
+               : format_share(validation_accuracy, epoch->validation_accuracy),
+           lr, format_clock(clock, epoch->seconds), epoch->is_best ? " *" : "");
     fflush(stdout);
 }
 

@@ -91,6 +91,43 @@ const cr_transform_type data_center_crop = {
     .picture = center_crop,
 };
 
+/* ---- corner_crop ---- */
+
+enum corner { TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT };
+
+/* One of the corners of torchvision's five_crop. */
+static cr_status corner_crop(const cr_transform *transform, cr_image *image, cr_image *spare,
+                             cr_generator *generator)
+{
+    (void)generator;
+    enum corner corner = (enum corner)transform->parameters[2];
+    cr_image_box box = { .height = wanted_height(transform), .width = wanted_width(transform) };
+    if (box.height > image->height || box.width > image->width)
+        return cr_error_set(CR_ERROR_SHAPE,
+                            "a corner of %lld x %lld pixels cannot be cut out of a picture of %lld "
+                            "x %lld",
+                            (long long)box.width, (long long)box.height, (long long)image->width,
+                            (long long)image->height);
+    if (corner == BOTTOM_LEFT || corner == BOTTOM_RIGHT)
+        box.top = image->height - box.height;
+    if (corner == TOP_RIGHT || corner == BOTTOM_RIGHT)
+        box.left = image->width - box.width;
+    return data_cut(image, spare, &box, 0);
+}
+
+const cr_transform_type data_corner_crop = {
+    .name = "corner_crop",
+    .about = "the SIZE × SIZE pixels of a corner, or HEIGHT:WIDTH, cut out",
+    .least = 1,
+    .most = 3,
+    .parameters = { { "size", 0, NULL },
+                    { "width", 0, NULL },
+                    { "corner", 0, "top_left top_right bottom_left bottom_right" } },
+    .check = data_check_size,
+    .shape = crop_shape,
+    .picture = corner_crop,
+};
+
 /* ---- pad ---- */
 
 enum pad_mode { PAD_CONSTANT, PAD_EDGE, PAD_REFLECT, PAD_SYMMETRIC };

@@ -139,10 +139,10 @@ uint8_t data_grey(const uint8_t *rgb);
 uint8_t data_blend(uint8_t plain, uint8_t own, float factor);
 
 /* The kinds of transforms, in the files that hold them; transform_types.c lists them. */
-extern const cr_transform_type data_resize_type, data_center_crop, data_random_crop,
-    data_random_resized_crop, data_pad, data_flip, data_vertical_flip, data_crop, data_shift,
-    data_rotate_type, data_affine_type, data_perspective_type, data_elastic_type, data_jitter_type,
-    data_grayscale, data_random_grey, data_random_invert, data_random_posterize,
+extern const cr_transform_type data_resize_type, data_center_crop, data_corner_crop,
+    data_random_crop, data_random_resized_crop, data_pad, data_flip, data_vertical_flip, data_crop,
+    data_shift, data_rotate_type, data_affine_type, data_perspective_type, data_elastic_type,
+    data_jitter_type, data_grayscale, data_random_grey, data_random_invert, data_random_posterize,
     data_random_solarize, data_random_equalize, data_random_autocontrast, data_blur,
     data_sharpness_type, data_randaugment, data_trivialaugment, data_autoaugment, data_erase,
     data_cutout, data_normalize;

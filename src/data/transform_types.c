@@ -4,6 +4,7 @@
 static const cr_transform_type *const types[] = {
     &data_resize_type,
     &data_center_crop,
+    &data_corner_crop,
     &data_random_crop,
     &data_random_resized_crop,
     &data_pad,

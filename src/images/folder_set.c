@@ -149,11 +149,12 @@ static const char *const part_names[PART_COUNT][4] = {
     { "test", "testing", "Test", "TEST" },
 };
 
-/* Where a part of a set stands: a folder or a table. NULL if it is not there; to be freed. */
+/* Where a part of a set stands: a table, beside which its pictures may lie in a folder of that
+ * name, or a folder. NULL if it is not there; to be freed. */
 static char *find_part(const char *folder, int part)
 {
     for (int i = 0; i < 4 && !cr_failed(); i++) {
-        for (int table = 0; table < 2; table++) {
+        for (int table = 1; table >= 0; table--) {
             char *path =
                 cr_string_format("%s/%s%s", folder, part_names[part][i], table ? ".csv" : "");
             if (path && (table ? cr_file_exists(path) && !cr_file_is_folder(path)

@@ -135,6 +135,7 @@ void cr_page_chart(cr_report_page *page, const cr_text *svg, bool dark, const ch
 void cr_page_mistake(cr_report_page *page, const cr_report_mistake *mistake);
 
 void cr_page_scores(cr_report_page *page);
+void cr_page_labels(cr_report_page *page);
 void cr_page_ranking(cr_report_page *page);
 void cr_page_findings(cr_report_page *page);
 

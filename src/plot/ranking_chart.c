@@ -27,8 +27,10 @@ typedef struct ranking_chart {
 
 static cr_binary_task task_of(const cr_plot_ranking_args *args, int64_t number)
 {
-    return (cr_binary_task){ .truth = args->truth,
-                             .positive = number,
+    const int64_t *marks = args->marks;
+    return (cr_binary_task){ .truth = marks != NULL ? marks + number : args->truth,
+                             .truth_stride = marks != NULL ? args->classes : 1,
+                             .positive = marks != NULL ? 1 : number,
                              .scores = args->probabilities + number,
                              .score_stride = args->classes,
                              .count = args->count };
@@ -52,7 +54,7 @@ static int by_number(const void *a, const void *b)
 static int64_t choose_classes(const cr_plot_ranking_args *args, ranked_class *list)
 {
     int64_t count = 0;
-    int64_t first = args->classes == 2 ? 1 : 0;
+    int64_t first = args->classes == 2 && args->marks == NULL ? 1 : 0;
     for (int64_t c = first; c < args->classes && !cr_failed(); c++) {
         cr_binary_task task = task_of(args, c);
         double roc = cr_roc_auc_score(&task);
@@ -142,7 +144,8 @@ static void draw(ranking_chart *chart)
 
 cr_status cr_plot_ranking_with(cr_plot_ranking_args args)
 {
-    if (args.truth == NULL || args.probabilities == NULL || args.count < 1 || args.classes < 1)
+    if ((args.truth == NULL && args.marks == NULL) || args.probabilities == NULL ||
+        args.count < 1 || args.classes < 1)
         return cr_error_set(CR_ERROR_ARGUMENT,
                             "ranking chart: %lld samples of %lld classes, but there must be some",
                             (long long)args.count, (long long)args.classes);

@@ -40,7 +40,7 @@ int cr_report_panels(const cr_report *report, cr_plot_panel *panels, cr_plot_ser
                            .mark_label = mark,
                            .mark_x = (double)report->best_epoch };
     cr_plot_panel accuracy = loss;
-    accuracy.title = "Accuracy";
+    accuracy.title = report->marks != NULL ? "Labels that are right" : "Accuracy";
     accuracy.percent = true;
     cr_plot_panel rate = { .title = "Learning rate" };
     int panel_count = 0;
@@ -62,8 +62,10 @@ bool cr_report_has_confusion(const cr_report *report)
 
 bool cr_report_has_ranking(const cr_report *report)
 {
-    if (report->truth == NULL || report->probabilities == NULL || report->samples == 0)
+    if (report->probabilities == NULL || report->samples == 0)
         return false;
+    if (report->truth == NULL)
+        return report->marks != NULL;
     /* A class has a curve where it occurs and is not alone. */
     for (int64_t i = 1; i < report->samples; i++) {
         if (report->truth[i] != report->truth[0])
@@ -135,10 +137,12 @@ static void write_ranking(const cr_report *report, const char *folder, bool prec
     const char *name = precision ? "precision_recall" : "roc";
     const char *title = precision ? "Precision and recall, each class against the rest"
                                   : "ROC, each class against the rest";
+    if (report->marks != NULL)
+        title = precision ? "Precision and recall of each label" : "ROC of each label";
     for (int format = 0; cr_report_has_ranking(report) && format < FORMATS; format++) {
         char *path = chart_path(folder, name, format);
         if (path != NULL)
-            cr_plot_ranking(cr_plot_to_file(path), .truth = report->truth,
+            cr_plot_ranking(cr_plot_to_file(path), .truth = report->truth, .marks = report->marks,
                             .probabilities = report->probabilities, .count = report->samples,
                             .classes = report->classes, .names = report->class_names,
                             .precision = precision,

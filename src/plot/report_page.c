@@ -70,7 +70,11 @@ static void write_tiles(page *p)
     cr_text_append(p->html, "<div class=\"tiles\">\n");
     if (r->test_accuracy > 0) {
         snprintf(value, sizeof(value), "%.2f %%", 100 * r->test_accuracy);
-        tile(p, value, "test accuracy");
+        tile(p, value, r->marks != NULL ? "test labels that are right" : "test accuracy");
+    }
+    if (r->test_average_precision > 0) {
+        snprintf(value, sizeof(value), "%.3f", r->test_average_precision);
+        tile(p, value, "test average precision (mAP)");
     }
     if (r->best_accuracy > 0) {
         snprintf(value, sizeof(value), "%.2f %%", 100 * r->best_accuracy);
@@ -378,6 +382,7 @@ cr_status cr_report_html(const cr_report *report, cr_text *html)
     write_summary(&p);
     write_curves(&p);
     write_evaluation(&p);
+    cr_page_labels(&p);
     cr_page_scores(&p);
     cr_page_ranking(&p);
     cr_page_findings(&p);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "canvas.h"
+#include "cresset/memory.h"
 
 typedef struct cr_report_page page;
 
@@ -45,6 +46,89 @@ void cr_page_scores(page *p)
     cr_text_append(p->html, "</tbody></table></div></section>\n");
 }
 
+/* ---- several labels ---- */
+
+static void write_number_cell(page *p, double value)
+{
+    if (isfinite(value))
+        cr_text_printf(p->html, "<td>%.3f</td>", value);
+    else
+        cr_text_append(p->html, "<td></td>");
+}
+
+static void write_label(page *p, int64_t label, const cr_class_scores *scores)
+{
+    const cr_report *r = p->report;
+    cr_binary_task task = { .truth = r->marks + label,
+                            .truth_stride = r->classes,
+                            .positive = 1,
+                            .scores = r->probabilities + label,
+                            .score_stride = r->classes,
+                            .count = r->samples };
+    char number[24];
+    snprintf(number, sizeof number, "%lld", (long long)label);
+    cr_text_append(p->html, "<tr><th scope=\"row\">");
+    cr_html_text(p->html, r->class_names != NULL ? r->class_names[label] : number);
+    cr_text_append(p->html, "</th>");
+    write_number_cell(p, r->thresholds != NULL ? (double)r->thresholds[label] : NAN);
+    write_number_cell(p, scores->precision);
+    write_number_cell(p, scores->recall);
+    write_number_cell(p, scores->f1);
+    write_number_cell(p, scores->support > 0 ? cr_average_precision_score(&task) : NAN);
+    write_number_cell(p, cr_roc_auc_score(&task));
+    cr_text_printf(p->html, "<td>%lld</td></tr>\n", (long long)scores->support);
+}
+
+static void write_label_average(page *p, const char *name, const cr_class_scores *scores,
+                                double average_precision)
+{
+    cr_text_printf(p->html, "<tr><th scope=\"row\">%s</th><td></td>", name);
+    write_number_cell(p, scores->precision);
+    write_number_cell(p, scores->recall);
+    write_number_cell(p, scores->f1);
+    write_number_cell(p, average_precision);
+    cr_text_printf(p->html, "<td></td><td>%lld</td></tr>\n", (long long)scores->support);
+}
+
+void cr_page_labels(page *p)
+{
+    const cr_report *r = p->report;
+    cr_multilabel_averages averages;
+    if (r->marks == NULL || r->samples == 0)
+        return;
+    cr_class_scores *scores = cr_alloc_array((size_t)r->classes, sizeof *scores);
+    if (scores == NULL || cr_multilabel_scores(r->marks, r->predicted_marks, r->samples, r->classes,
+                                               0, scores, &averages) != CR_OK) {
+        cr_free(scores);
+        return;
+    }
+    cr_text_append(p->html, "<section><h2>Scores by label</h2>\n<p class=\"note\">");
+    if (r->evaluated_on != NULL) {
+        cr_html_text(p->html, r->evaluated_on);
+        cr_text_append(p->html, ". ");
+    }
+    cr_text_printf(
+        p->html,
+        "A label is said to be there from its threshold on. All labels of a picture "
+        "were right for %.1f\xC2\xA0%% of the pictures, and %.1f\xC2\xA0%% of all labels "
+        "were wrong.</p>\n<div class=\"scroll\"><table class=\"scores\"><thead><tr>",
+        100 * averages.subset_accuracy, 100 * averages.hamming_loss);
+    static const char *const headings[] = { "label",          "threshold", "precision",
+                                            "recall",         "F1",        "average precision",
+                                            "area under ROC", "support" };
+    for (size_t i = 0; i < sizeof headings / sizeof *headings; i++)
+        cr_text_printf(p->html, "<th scope=\"col\">%s</th>", headings[i]);
+    cr_text_append(p->html, "</tr></thead><tbody>\n");
+    for (int64_t c = 0; c < r->classes; c++)
+        write_label(p, c, &scores[c]);
+    cr_text_append(p->html, "</tbody><tfoot>\n");
+    write_label_average(p, "micro avg", &averages.micro, NAN);
+    write_label_average(p, "macro avg", &averages.macro, r->test_average_precision);
+    write_label_average(p, "weighted avg", &averages.weighted, NAN);
+    cr_text_append(p->html, "</tfoot></table></div></section>\n");
+    cr_free(scores);
+}
+
 /* ---- ranking and calibration ---- */
 
 typedef enum chart_kind { ROC, PRECISION_RECALL, RELIABILITY, CHART_KINDS } chart_kind;
@@ -58,8 +142,9 @@ static void draw_chart(const cr_report *r, chart_kind kind, cr_plot_sink sink, c
         cr_plot_reliability(sink, .bins = r->scores->bins, .bin_count = r->scores->bin_count,
                             .style = style);
     else
-        cr_plot_ranking(sink, .truth = r->truth, .probabilities = r->probabilities,
-                        .count = r->samples, .classes = r->classes, .names = r->class_names,
+        cr_plot_ranking(sink, .truth = r->truth, .marks = r->marks,
+                        .probabilities = r->probabilities, .count = r->samples,
+                        .classes = r->classes, .names = r->class_names,
                         .precision = kind == PRECISION_RECALL, .style = style);
 }
 
@@ -79,13 +164,15 @@ static void write_chart(page *p, chart_kind kind)
 void cr_page_ranking(page *p)
 {
     const cr_report *r = p->report;
-    bool ranking = cr_report_has_ranking(r) && r->classes > 1;
+    bool ranking = cr_report_has_ranking(r) && (r->classes > 1 || r->marks != NULL);
     bool reliability = cr_report_has_reliability(r);
     if (!ranking && !reliability)
         return;
     cr_text_append(p->html, "<section><h2>Ranking and calibration</h2>\n<p class=\"note\">");
     if (ranking)
-        cr_text_append(p->html, "Each class against the rest, with the area under its curve");
+        cr_text_append(p->html, r->marks != NULL
+                                    ? "Each label by itself, with the area under its curve"
+                                    : "Each class against the rest, with the area under its curve");
     if (ranking && r->classes > CR_PALETTE_SIZE)
         cr_text_printf(p->html, "; of %lld classes the %d with the smallest areas",
                        (long long)r->classes, CR_PALETTE_SIZE);

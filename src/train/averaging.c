@@ -47,7 +47,7 @@ cr_status trainer_finish_swa(struct trainer *trainer)
     result->average_loss = judged.validation_loss;
     result->average_accuracy = judged.validation_accuracy;
     result->average_is_best =
-        !trainer->validation || judged.validation_accuracy >= trainer->state.best;
+        !trainer->validation || trainer_score(trainer, &judged) >= trainer->state.best;
     run_log(trainer,
             "the average of epochs %lld to %lld: validation loss %.4f, validation accuracy %.2f "
             "%%%s",

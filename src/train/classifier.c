@@ -11,6 +11,7 @@
 
 #define DESCRIPTION_KEY    "cresset"
 #define DESCRIPTION_FORMAT 1
+#define SEVERAL_LABELS     "multilabel classification"
 #define MAX_CLASSES        1000000
 
 void cr_classifier_free(cr_classifier *classifier)
@@ -20,6 +21,7 @@ void cr_classifier_free(cr_classifier *classifier)
     for (int i = 0; i < classifier->class_count && classifier->class_names; i++)
         cr_free(classifier->class_names[i]);
     cr_free(classifier->class_names);
+    cr_free(classifier->thresholds);
     cr_model_free(classifier->model);
     cr_free(classifier);
 }
@@ -49,7 +51,8 @@ static cr_status name_classes(cr_classifier *classifier, int count)
 static cr_status adopt_classes(cr_classifier *classifier, const cr_dataset *data)
 {
     int count = cr_dataset_class_count(data);
-    if (count < 2)
+    classifier->has_several_labels = cr_dataset_has_targets(data);
+    if (count < 2 && !classifier->has_several_labels)
         return cr_error_set(CR_ERROR_ARGUMENT, "%s has %d classes; a classifier needs at least 2",
                             cr_dataset_name(data), count);
     if (name_classes(classifier, count) != CR_OK)
@@ -207,6 +210,14 @@ static json_t *settings_json(const cr_model_settings *settings)
                      (int)settings->zero_init_residual, "head", (json_int_t)settings->head);
 }
 
+static json_t *thresholds_json(const cr_classifier *classifier)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < classifier->class_count; i++)
+        json_array_append_new(list, json_real((double)classifier->thresholds[i]));
+    return list;
+}
+
 char *cr_classifier_describe(const cr_classifier *classifier)
 {
     cr_text transforms = { 0 };
@@ -219,9 +230,12 @@ char *cr_classifier_describe(const cr_classifier *classifier)
         json_array_append_new(input, json_integer((json_int_t)classifier->input.dim[d]));
     json_t *root =
         json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:s}", "format", DESCRIPTION_FORMAT, "task",
-                  "classification", "architecture", classifier->bound.architecture->name,
-                  "settings", settings_json(&classifier->bound.settings), "input", input, "classes",
-                  names, "transforms", transforms.data ? transforms.data : "");
+                  classifier->has_several_labels ? SEVERAL_LABELS : "classification",
+                  "architecture", classifier->bound.architecture->name, "settings",
+                  settings_json(&classifier->bound.settings), "input", input, "classes", names,
+                  "transforms", transforms.data ? transforms.data : "");
+    if (classifier->thresholds && root)
+        json_object_set_new(root, "thresholds", thresholds_json(classifier));
     cr_text_free(&transforms);
     return json_text(root, JSON_COMPACT | JSON_REAL_PRECISION(17),
                      "the description of the classifier");
@@ -295,6 +309,24 @@ static cr_status read_settings(cr_classifier *classifier, const json_t *settings
     return CR_OK;
 }
 
+/* The thresholds of a file, if it has any. */
+static cr_status read_thresholds(cr_classifier *classifier, const json_t *list, const char *path)
+{
+    if (!list)
+        return CR_OK;
+    size_t count = (size_t)classifier->class_count;
+    if (!classifier->has_several_labels || json_array_size(list) != count)
+        return refuse(path, "its thresholds do not fit its classes");
+    classifier->thresholds = cr_alloc_array(count, sizeof *classifier->thresholds);
+    for (size_t i = 0; classifier->thresholds && i < count; i++) {
+        double value = json_number_value(json_array_get(list, i));
+        if (!(value >= 0 && value <= 1))
+            return refuse(path, "a threshold is no probability");
+        classifier->thresholds[i] = (float)value;
+    }
+    return cr_error_status();
+}
+
 static cr_status read_description(cr_classifier *classifier, const char *text, const char *path)
 {
     json_error_t where;
@@ -322,6 +354,10 @@ static cr_status read_description(cr_classifier *classifier, const char *text, c
         status = read_input(classifier, json_object_get(root, "input"), path);
     if (status == CR_OK)
         status = read_settings(classifier, json_object_get(root, "settings"), path);
+    const char *task = json_string_value(json_object_get(root, "task"));
+    classifier->has_several_labels = task && strcmp(task, SEVERAL_LABELS) == 0;
+    if (status == CR_OK)
+        status = read_thresholds(classifier, json_object_get(root, "thresholds"), path);
     json_decref(root);
     return status;
 }

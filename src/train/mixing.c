@@ -71,7 +71,9 @@ cr_status train_mix(const cr_train_settings *settings, int64_t classes, cr_gener
     bool has_both = settings->mixup > 0 && settings->cutmix > 0;
     bool cuts = has_both ? cr_random_below(generator, 2) == 1 : settings->cutmix > 0;
     double own = train_draw_beta(generator, cuts ? settings->cutmix : settings->mixup);
-    cr_tensor *soft = cr_to_dtype(cr_one_hot(*targets, classes), CR_F32);
+    bool are_classes = cr_shape_of(*targets).ndim == 1;
+    cr_tensor *soft = are_classes ? cr_one_hot(*targets, classes) : *targets;
+    soft = cr_to_dtype(soft, CR_F32);
     if (cuts) {
         cr_tensor *other = cr_contiguous(turned(*samples));
         cr_tensor *copy = cr_clone(*samples);

@@ -82,7 +82,9 @@ cr_status run_write_metrics(const struct trainer *trainer)
 {
     cr_text text = { 0 };
     cr_text_append(&text, "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,"
-                          "lr,seconds,memory_bytes,best\n");
+                          "lr,seconds,memory_bytes,best");
+    bool several = trainer->classifier->has_several_labels;
+    cr_text_append(&text, several ? ",validation_average_precision\n" : "\n");
     for (int64_t i = 0; i < trainer->result->count; i++) {
         const cr_train_epoch *epoch = &trainer->result->epochs[i];
         cr_text_printf(&text, "%lld", (long long)epoch->epoch);
@@ -92,7 +94,10 @@ cr_status run_write_metrics(const struct trainer *trainer)
         append_number(&text, epoch->validation_accuracy);
         append_number(&text, epoch->lr);
         append_number(&text, epoch->seconds);
-        cr_text_printf(&text, ",%lld,%d\n", (long long)epoch->memory, (int)epoch->is_best);
+        cr_text_printf(&text, ",%lld,%d", (long long)epoch->memory, (int)epoch->is_best);
+        if (several)
+            append_number(&text, epoch->validation_average_precision);
+        cr_text_append(&text, "\n");
     }
     cr_status status = cr_error_status();
     if (status == CR_OK)
@@ -124,13 +129,14 @@ static json_t *number_or_null(double value)
 
 static json_t *epoch_json(const cr_train_epoch *epoch)
 {
-    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b}", "epoch",
+    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:b}", "epoch",
                      (json_int_t)epoch->epoch, "train_loss", number_or_null(epoch->train_loss),
                      "train_accuracy", number_or_null(epoch->train_accuracy), "validation_loss",
                      number_or_null(epoch->validation_loss), "validation_accuracy",
-                     number_or_null(epoch->validation_accuracy), "lr", number_or_null(epoch->lr),
-                     "seconds", number_or_null(epoch->seconds), "memory", (json_int_t)epoch->memory,
-                     "best", (int)epoch->is_best);
+                     number_or_null(epoch->validation_accuracy), "validation_average_precision",
+                     number_or_null(epoch->validation_average_precision), "lr",
+                     number_or_null(epoch->lr), "seconds", number_or_null(epoch->seconds), "memory",
+                     (json_int_t)epoch->memory, "best", (int)epoch->is_best);
 }
 
 static json_t *plateau_json(const cr_plateau *plateau)
@@ -263,6 +269,7 @@ static cr_status restore_history(struct trainer *trainer, const json_t *history)
             .train_accuracy = real_at(row, "train_accuracy"),
             .validation_loss = real_at(row, "validation_loss"),
             .validation_accuracy = real_at(row, "validation_accuracy"),
+            .validation_average_precision = real_at(row, "validation_average_precision"),
             .lr = real_at(row, "lr"),
             .seconds = real_at(row, "seconds"),
             .memory = integer_at(row, "memory"),

@@ -48,7 +48,7 @@ struct trainer {
     int64_t batches; /* of an epoch */
     double base_lr;
     double step_loss;         /* mean over the samples of the last step */
-    cr_tensor *class_weights; /* (classes), retained; NULL: all alike */
+    cr_tensor *class_weights; /* (classes), retained, of several labels pos_weight; NULL: alike */
     double started;           /* clock */
     double saved;             /* clock, of the last save */
 };
@@ -70,6 +70,20 @@ cr_schedule *train_schedule_make(const cr_train_settings *settings, int64_t step
 /* The settings as JSON, to be freed with cr_free. */
 char *train_settings_json(const cr_train_settings *settings);
 
+/* ---- sampling.c ---- */
+
+/* (classes), retained: weights by which rare classes count as much as common ones. */
+cr_tensor *train_class_weights(cr_dataset *set, int64_t classes);
+
+/* ---- several_labels.c ---- */
+
+/* The targets (N, classes) of a batch, 0 or 1, in the open frame; NULL with an error. */
+cr_tensor *train_batch_targets(cr_dataset *set, const cr_batch *batch, int64_t classes);
+
+/* (classes), retained: how many samples are without a label for each that has it (PyTorch's
+ * pos_weight); 1 for labels that never come. */
+cr_tensor *train_positive_weights(cr_dataset *set, int64_t classes);
+
 /* ---- unfreezing.c ---- */
 
 /* Finds the parts of the parameters that are trained now; how many of them, from the last on, train
@@ -88,8 +102,8 @@ cr_status trainer_finish_swa(struct trainer *trainer);
 
 /* ---- mixing.c ---- */
 
-/* Mixes the samples of a batch (N, C, H, W) and gives the targets, classes (N), as probabilities
- * (N, classes). */
+/* Mixes the samples of a batch (N, C, H, W) and their targets: classes (N), which become
+ * probabilities (N, classes), or these already. */
 cr_status train_mix(const cr_train_settings *settings, int64_t classes, cr_generator *generator,
                     cr_tensor **samples, cr_tensor **targets);
 
@@ -118,6 +132,9 @@ cr_status run_restore_last(struct trainer *trainer);
 
 /* Evaluates the model as it is on the validation set, into the fields of the epoch. */
 cr_status trainer_validate(struct trainer *trainer, cr_train_epoch *epoch);
+
+/* What the best epoch is chosen by, of one that was validated. */
+double trainer_score(const struct trainer *trainer, const cr_train_epoch *epoch);
 
 /* Adds an epoch to the result. */
 cr_status result_append(cr_train_result *result, cr_train_epoch epoch);

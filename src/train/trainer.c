@@ -57,6 +57,25 @@ static int64_t count_correct(cr_tensor *logits, const cr_tensor *labels)
     return correct;
 }
 
+/* Labels that are right at a probability of a half, a logit of 0. */
+static int64_t count_correct_labels(cr_tensor *logits, const cr_tensor *targets)
+{
+    int64_t correct = 0;
+    const float *values = cr_data(logits), *truth = cr_data(targets);
+    for (int64_t i = 0; i < cr_numel(logits); i++)
+        correct += (values[i] >= 0) == (truth[i] > 0.5F);
+    return correct;
+}
+
+/* The share of samples, or of several labels, that were right so far in this epoch. */
+static double accuracy_so_far(const struct trainer *trainer)
+{
+    const cr_classifier *classifier = trainer->classifier;
+    double seen = trainer->state.seen > 0 ? (double)trainer->state.seen : 1;
+    double asked = classifier->has_several_labels ? (double)classifier->class_count : 1;
+    return (double)trainer->state.correct / (seen * asked);
+}
+
 /* Where the random numbers of a batch come from, apart from those of the model. */
 static cr_generator batch_generator(const struct trainer *trainer, const cr_batch *batch)
 {
@@ -67,19 +86,33 @@ static cr_generator batch_generator(const struct trainer *trainer, const cr_batc
     return cr_generator_make(words[0] | (uint64_t)words[1] << 32, first);
 }
 
+/* Binary cross-entropy of each label, smoothed towards a half. */
+static cr_tensor *loss_of_labels(const struct trainer *trainer, cr_tensor *logits,
+                                 cr_tensor *targets)
+{
+    double smoothing = trainer->settings.label_smoothing;
+    if (smoothing > 0)
+        targets = cr_add_scalar(cr_mul_scalar(targets, 1 - smoothing), smoothing / 2);
+    return cr_binary_cross_entropy_with_logits(cr_to_dtype(logits, CR_F32), targets,
+                                               .pos_weight = trainer->class_weights);
+}
+
 /* The logits, in float32, and the loss, under autocast. */
-static cr_tensor *forward(const struct trainer *trainer, const cr_batch *batch, cr_tensor **logits)
+static cr_tensor *forward(const struct trainer *trainer, const cr_batch *batch, cr_tensor *targets,
+                          cr_tensor **logits)
 {
     const cr_train_settings *settings = &trainer->settings;
-    cr_tensor *samples = batch->samples, *targets = batch->labels;
+    cr_tensor *samples = batch->samples;
     if (settings->mixup > 0 || settings->cutmix > 0) {
         cr_generator generator = batch_generator(trainer, batch);
         train_mix(settings, trainer->classifier->class_count, &generator, &samples, &targets);
     }
     cr_dtype was = cr_set_autocast(settings->autocast);
     *logits = cr_classifier_forward(trainer->classifier, samples);
-    cr_tensor *loss = cr_cross_entropy(*logits, targets, .weight = trainer->class_weights,
-                                       .label_smoothing = settings->label_smoothing);
+    cr_tensor *loss = trainer->classifier->has_several_labels
+                          ? loss_of_labels(trainer, *logits, targets)
+                          : cr_cross_entropy(*logits, targets, .weight = trainer->class_weights,
+                                             .label_smoothing = settings->label_smoothing);
     cr_set_autocast(was);
     *logits = cr_contiguous(cr_to_dtype(cr_detach(*logits), CR_F32));
     return loss;
@@ -99,9 +132,13 @@ static cr_status not_finite(const struct trainer *trainer, double loss)
 static cr_status run_batch(struct trainer *trainer, const cr_batch *batch, double share)
 {
     cr_frame frame = cr_frame_begin();
-    cr_tensor *logits;
-    cr_tensor *loss = forward(trainer, batch, &logits);
-    double value = cr_item(loss);
+    cr_tensor *logits = NULL;
+    bool several = trainer->classifier->has_several_labels;
+    cr_tensor *targets = batch->labels;
+    if (several)
+        targets = train_batch_targets(trainer->train, batch, trainer->classifier->class_count);
+    cr_tensor *loss = targets ? forward(trainer, batch, targets, &logits) : NULL;
+    double value = loss ? cr_item(loss) : NAN;
     cr_status status = cr_error_status();
     if (status == CR_OK && !isfinite(value))
         status = not_finite(trainer, value);
@@ -110,7 +147,8 @@ static cr_status run_batch(struct trainer *trainer, const cr_batch *batch, doubl
                                                   share == 1 ? loss : cr_mul_scalar(loss, share)));
     if (status == CR_OK) {
         trainer->state.loss_sum += value * (double)batch->size;
-        trainer->state.correct += count_correct(logits, batch->labels);
+        trainer->state.correct +=
+            several ? count_correct_labels(logits, targets) : count_correct(logits, targets);
         trainer->state.seen += batch->size;
         trainer->step_loss += value * share;
     }
@@ -191,7 +229,7 @@ static void report_progress(const struct trainer *trainer, double epoch_begun, i
         .batch = (state->loader.position + size - 1) / size,
         .batches = trainer->batches,
         .loss = state->loss_sum / seen,
-        .accuracy = (double)state->correct / seen,
+        .accuracy = accuracy_so_far(trainer),
         .step_loss = trainer->step_loss,
         .lr = cr_optim_lr(trainer->optim),
         .samples_per_second = seconds > 0 ? (double)(state->seen - seen_before) / seconds : 0,
@@ -270,10 +308,21 @@ static bool validation_progress(int64_t done, int64_t all, void *context)
     return false;
 }
 
+/* Those with the best F1 on the validation set. */
+static cr_status choose_thresholds(cr_classifier *classifier, const cr_evaluation *evaluation)
+{
+    size_t classes = (size_t)classifier->class_count;
+    if (!classifier->thresholds)
+        classifier->thresholds = cr_alloc_array(classes, sizeof *classifier->thresholds);
+    return classifier->thresholds ? cr_evaluation_thresholds(evaluation, classifier->thresholds)
+                                  : cr_error_status();
+}
+
 cr_status trainer_validate(struct trainer *trainer, cr_train_epoch *epoch)
 {
     epoch->validation_loss = NAN;
     epoch->validation_accuracy = NAN;
+    epoch->validation_average_precision = NAN;
     if (!trainer->validation)
         return CR_OK;
     cr_evaluation evaluation;
@@ -286,16 +335,28 @@ cr_status trainer_validate(struct trainer *trainer, cr_train_epoch *epoch)
     if (status != CR_OK)
         return status;
     epoch->validation_loss = evaluation.loss;
+    if (evaluation.marks) {
+        cr_evaluation_mark(&evaluation, NULL);
+        status = choose_thresholds(trainer->classifier, &evaluation);
+    }
     epoch->validation_accuracy = evaluation.accuracy;
+    epoch->validation_average_precision = evaluation.average_precision;
     cr_evaluation_free(&evaluation);
-    return CR_OK;
+    return status;
+}
+
+double trainer_score(const struct trainer *trainer, const cr_train_epoch *epoch)
+{
+    if (!trainer->classifier->has_several_labels)
+        return epoch->validation_accuracy;
+    return isnan(epoch->validation_average_precision) ? 0 : epoch->validation_average_precision;
 }
 
 /* Notes whether the epoch is the best so far, and saves its weights then. */
 static cr_status keep_best(struct trainer *trainer, cr_train_epoch *epoch)
 {
     struct train_state *state = &trainer->state;
-    double score = trainer->validation ? epoch->validation_accuracy : -epoch->train_loss;
+    double score = trainer->validation ? trainer_score(trainer, epoch) : -epoch->train_loss;
     epoch->is_best = state->best_epoch == 0 || score > state->best;
     if (!epoch->is_best)
         return CR_OK;
@@ -343,7 +404,7 @@ static cr_status end_epoch(struct trainer *trainer)
     double seen = state->seen > 0 ? (double)state->seen : 1;
     cr_train_epoch epoch = { .epoch = (int64_t)state->loader.epoch + 1,
                              .train_loss = state->loss_sum / seen,
-                             .train_accuracy = (double)state->correct / seen,
+                             .train_accuracy = accuracy_so_far(trainer),
                              .lr = cr_optim_lr(trainer->optim) };
     /* A profile is of the steps of training. */
     bool was_paused = cr_profile_pause(true);
@@ -374,28 +435,6 @@ static cr_status end_epoch(struct trainer *trainer)
 }
 
 /* ---- the whole run ---- */
-
-/* Draws `count` of all samples anew for each epoch, without replacement. */
-static cr_sampler *sampler_some(int64_t size, int64_t count)
-{
-    double *weights = cr_alloc_array((size_t)size, sizeof *weights);
-    if (!weights)
-        return NULL;
-    for (int64_t i = 0; i < size; i++)
-        weights[i] = 1;
-    cr_sampler *sampler = cr_sampler_weighted(weights, size, count, count <= size);
-    cr_free(weights);
-    return sampler;
-}
-
-cr_sampler *cr_train_sampler(cr_dataset *train, const cr_train_settings *settings)
-{
-    int64_t size = cr_dataset_size(train);
-    int64_t draws = settings->samples_per_epoch;
-    if (settings->balanced)
-        return cr_sampler_balanced(train, draws);
-    return draws > 0 && draws != size ? sampler_some(size, draws) : cr_sampler_random(size);
-}
 
 static cr_status loader_make(struct trainer *trainer)
 {
@@ -436,27 +475,11 @@ static cr_status rate_set(cr_optim *optim, const cr_train_rate *rate)
     return cr_error_status();
 }
 
-/* Weights that make each class count alike, however rare: samples / (classes * of the class). */
-static cr_tensor *class_weights(cr_dataset *set, int64_t classes)
+static cr_tensor *weights_of_classes(const struct trainer *trainer)
 {
-    cr_frame frame = cr_frame_begin();
-    cr_tensor *weights = cr_zeros(CR_SHAPE(classes));
-    float *counts = weights ? cr_data(weights) : NULL;
-    int64_t labelled = 0;
-    for (int64_t i = 0; counts && i < cr_dataset_size(set); i++) {
-        int64_t label;
-        if (cr_dataset_label(set, i, &label) != CR_OK)
-            break;
-        if (label >= 0 && label < classes) {
-            counts[label]++;
-            labelled++;
-        }
-    }
-    for (int64_t c = 0; counts && c < classes; c++)
-        counts[c] = counts[c] > 0 ? (float)labelled / ((float)classes * counts[c]) : 0;
-    cr_retain(weights);
-    cr_frame_end(frame);
-    return weights;
+    int64_t classes = trainer->classifier->class_count;
+    return trainer->classifier->has_several_labels ? train_positive_weights(trainer->train, classes)
+                                                   : train_class_weights(trainer->train, classes);
 }
 
 static cr_status trainer_prepare(struct trainer *trainer)
@@ -470,7 +493,7 @@ static cr_status trainer_prepare(struct trainer *trainer)
     for (int i = 0; i < settings->rate_count && !cr_failed(); i++)
         rate_set(trainer->optim, &settings->rates[i]);
     if (settings->weighted_classes && !cr_failed())
-        trainer->class_weights = class_weights(trainer->train, trainer->classifier->class_count);
+        trainer->class_weights = weights_of_classes(trainer);
     if (settings->ema_decay > 0)
         trainer->average = cr_ema_new(trainer->classifier->model, settings->ema_decay, true);
     if (settings->swa_start > 0)

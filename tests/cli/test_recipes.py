@@ -140,5 +140,132 @@ class SettingTest(RecipeTest):
         self.assertEqual(os.listdir(self.path("runs")), ["mlp-lr-001"])
 
 
+class LabelsTest(FolderTest):
+    """Pictures with any of four bright quarters, whose names are the labels of the picture."""
+
+    QUARTERS = ("north", "east", "south", "west")
+
+    def setUp(self):
+        super().setUp()
+        generator = random.Random(5)
+        for part, count in (("train", 240), ("val", 80), ("test", 80)):
+            os.makedirs(self.path("data", part), exist_ok=True)
+            rows = ["path,labels"]
+            for i in range(count):
+                there = [generator.random() < (0.5, 0.4, 0.3, 0.12)[c] for c in range(CLASSES)]
+                pixels = bytearray(generator.randrange(80) for _ in range(SIDE * SIDE))
+                for c, on in enumerate(there):
+                    for at in range(SIDE * SIDE // 4 if on else 0):
+                        y = at // (SIDE // 2) + c // 2 * SIDE // 2
+                        pixels[y * SIDE + at % (SIDE // 2) + c % 2 * SIDE // 2] += 25
+                write_png(self.path("data", part, f"{i}.png"), bytes(pixels), SIDE, SIDE)
+                labels = "|".join(name for name, on in zip(self.QUARTERS, there) if on)
+                rows.append(f"{part}/{i}.png,{labels}")
+            with open(self.path("data", f"{part}.csv"), "w") as file:
+                file.write("\n".join(rows) + "\n")
+
+    def words(self, *more):
+        return ("train", "--data", "data", "--model", "mlp", "--preprocess", "resize:8:8",
+                "--epochs", "5", "--batch-size", "16", "--lr", "0.01", *more)
+
+    def test_from_table_to_prediction(self):
+        text = self.assert_done(*self.words("--out", "run", "--class-weights"), cwd=self.folder)
+        self.assertIn("4 labels", text)
+        self.assertIn("val mAP", text)
+        self.assertRegex(text, r"test +mean average precision (0.9|1.0)[0-9]+")
+        with open(self.path("run/metrics.csv")) as file:
+            self.assertIn("validation_average_precision", file.readline())
+        with open(self.path("run/report.html")) as file:
+            page = file.read()
+        self.assertIn("Scores by label", page)
+        self.assertIn("Precision and recall", page)
+        self.assertNotIn("Confusion matrix", page)
+
+        answer = self.assert_json("eval", "run", "--json", cwd=self.folder)
+        self.assertGreater(answer["mean_average_precision"], 0.95)
+        self.assertEqual([label["name"] for label in answer["labels"]], sorted(self.QUARTERS))
+        self.assertTrue(all(0 < label["threshold"] <= 1 for label in answer["labels"]))
+        half = self.assert_json("eval", "run", "--json", "--threshold", "0.5", cwd=self.folder)
+        self.assertEqual({label["threshold"] for label in half["labels"]}, {0.5})
+        self.assertIn("label,threshold,precision",
+                      self.assert_done("eval", "run", "--csv", cwd=self.folder))
+        self.assertIn("mean average precision", self.assert_done("eval", "run", "--report", "page",
+                                                                 cwd=self.folder))
+        for name in ("report.html", "scores.json", "predictions.csv", "plots/roc.png"):
+            self.assertTrue(os.path.getsize(self.path("page", name)) > 0, name)
+        self.assert_refused(1, "several labels", "eval", "run", "--analyze", cwd=self.folder)
+
+        with open(self.path("data/test.csv")) as file:
+            truth = dict(line.strip().split(",") for line in file.readlines()[1:])
+        files = [f"data/{name}" for name in list(truth)[:20]]
+        answers = self.assert_json("predict", "run", "--json", *files, cwd=self.folder)
+        right = sum(sorted(answer["labels"]) == sorted(filter(None, truth[name].split("|")))
+                    for answer, name in zip(answers, truth))
+        self.assertGreater(right, 15)
+        self.assertIn("labels", self.assert_done("predict", "run", files[0], cwd=self.folder))
+
+    def test_scores_are_those_of_scikit_learn(self):
+        try:
+            import numpy
+            from sklearn import metrics
+        except ImportError as missing:
+            self.skipTest(str(missing))
+        self.assert_done(*self.words("--out", "run", "--epochs", "1"), cwd=self.folder)
+        answer = self.assert_json("eval", "run", "--json", "--threshold", "0.5", cwd=self.folder)
+        with open(self.path("data/test.csv")) as file:
+            rows = [line.strip().split(",") for line in file.readlines()[1:]]
+        names = sorted(self.QUARTERS)
+        truth = numpy.array([[name in row[1].split("|") for name in names] for row in rows])
+        self.assert_done("predict", "run", "--format", "npy", "--output", "p.npy",
+                         *(f"data/{row[0]}" for row in rows), cwd=self.folder)
+        found = numpy.load(self.path("p.npy"))
+        self.assertAlmostEqual(answer["mean_average_precision"],
+                               metrics.average_precision_score(truth, found), places=5)
+        self.assertAlmostEqual(answer["loss"], numpy.mean([metrics.log_loss(
+            truth[:, c], found[:, c].astype(float)) for c in range(4)]), places=4)
+        self.assertAlmostEqual(answer["macro avg"]["f1-score"],
+                               metrics.f1_score(truth, found >= 0.5, average="macro"), places=6)
+        self.assertAlmostEqual(answer["subset_accuracy"],
+                               metrics.accuracy_score(truth, found >= 0.5), places=6)
+
+    def test_classes_cannot_be_balanced(self):
+        self.assert_refused(1, "several labels cannot be drawn",
+                            *self.words("--sampler", "balanced"), cwd=self.folder)
+
+
+class EnsembleTest(RecipeTest):
+    def test_mean_of_models_and_views(self):
+        for seed in ("1", "2"):
+            self.assert_done(*self.words("--out", f"run{seed}", "--split", "0.75/0.25", "--epochs",
+                                         "1", "--seed", seed), cwd=self.folder)
+        files = [f"patients/{100 + i}-0-class{i % 4}.png" for i in range(8)]
+
+        def probabilities(*words):
+            answers = self.assert_json("predict", *words, "--top", "4", "--json", *files,
+                                       cwd=self.folder)
+            return [{rank["class"]: rank["probability"] for rank in answer["predictions"]}
+                    for answer in answers]
+        one, two = probabilities("run1"), probabilities("run2")
+        both = probabilities("run1", "--ensemble", "run2")
+        for a, b, mean in zip(one, two, both):
+            for label in range(CLASSES):
+                self.assertAlmostEqual(mean[label], (a[label] + b[label]) / 2, places=5)
+        answer = self.assert_json("eval", "run1", "--ensemble", "run2", "--tta", "flip", "--json",
+                                  cwd=self.folder)
+        self.assertEqual((answer["models"], answer["views"]), (2, "flip"))
+        text = self.assert_done("eval", "run1", "--tta", "flips", cwd=self.folder)
+        self.assertIn("mean over views: the picture, mirrored left to right, upside down, and both",
+                      text)
+        self.assert_refused(1, "no center_crop is among", "eval", "run1", "--tta", "ten_crop",
+                            cwd=self.folder)
+
+    def test_crops(self):
+        self.assert_done(*self.words("--out", "run", "--split", "0.75/0.25", "--epochs", "1",
+                                     "--preprocess", "resize:10:10,center_crop:8"), cwd=self.folder)
+        for views in ("five_crop", "ten_crop"):
+            answer = self.assert_json("eval", "run", "--tta", views, "--json", cwd=self.folder)
+            self.assertEqual(answer["views"], views)
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -89,6 +89,16 @@ class Exact(unittest.TestCase):
             words = ":".join(map(str, size)) if isinstance(size, tuple) else f"{size}"
             self.compare(f"center_crop:{words}", transforms.CenterCrop(size))
 
+    def test_corners(self):
+        """Those of five_crop, in its order."""
+        for place, corner in enumerate(("top_left", "top_right", "bottom_left", "bottom_right")):
+            for size in (1, 12, (20, 13)):
+                words = ":".join(map(str, size)) if isinstance(size, tuple) else f"{size}"
+                crop = transforms.FiveCrop(size)
+                self.compare(f"resize:40:50,corner_crop:{words}:corner={corner}",
+                             lambda picture, crop=crop, place=place:
+                             crop(transforms.Resize((40, 50))(picture))[place], self.OPAQUE)
+
     def test_flips(self):
         self.compare("flip:1", transforms.RandomHorizontalFlip(1))
         self.compare("vertical_flip:1", transforms.RandomVerticalFlip(1))

@@ -20,23 +20,33 @@
 
 static char folder[] = "/tmp/cresset-train-XXXXXX";
 
+static bool several_labels; /* of a sample: also the class before its own */
+
 /* Class c has a bright row c among noise. */
 static cr_dataset *make_data(uint64_t seed)
 {
     static uint8_t pixels[SAMPLES * SIDE * SIDE];
     static int64_t labels[SAMPLES];
+    static float marks[SAMPLES * CLASSES];
     cr_generator generator = cr_generator_make(seed, 0);
     for (int i = 0; i < SAMPLES; i++) {
         labels[i] = i % CLASSES;
+        for (int c = 0; c < CLASSES; c++)
+            marks[i * CLASSES + c] = c == labels[i] || c + 1 == labels[i];
         for (int p = 0; p < SIDE * SIDE; p++) {
             uint8_t noise = (uint8_t)cr_random_below(&generator, 100);
             pixels[i * SIDE * SIDE + p] = (uint8_t)(noise + (p / SIDE == labels[i] * 2 ? 120 : 0));
         }
     }
     cr_frame frame = cr_frame_begin();
-    cr_dataset *set = cr_dataset_from_tensors(
-        cr_from_buffer(pixels, CR_SHAPE(SAMPLES, 1, SIDE, SIDE), CR_U8),
-        .labels = cr_from_buffer(labels, CR_SHAPE(SAMPLES), CR_I64), .class_count = CLASSES);
+    cr_tensor *samples = cr_from_buffer(pixels, CR_SHAPE(SAMPLES, 1, SIDE, SIDE), CR_U8);
+    cr_dataset *set =
+        several_labels
+            ? cr_dataset_from_tensors(
+                  samples, .targets = cr_from_buffer(marks, CR_SHAPE(SAMPLES, CLASSES), CR_F32))
+            : cr_dataset_from_tensors(samples,
+                                      .labels = cr_from_buffer(labels, CR_SHAPE(SAMPLES), CR_I64),
+                                      .class_count = CLASSES);
     cr_frame_end(frame);
     return set;
 }
@@ -354,6 +364,29 @@ static void test_same_bits_when_averaged(void **state)
     free(again.weights);
 }
 
+/* Labels by themselves, mixed and weighted; the thresholds are saved with the weights. */
+static void test_same_bits_of_several_labels(void **state)
+{
+    (void)state;
+    several_labels = mixes = true;
+    struct outcome once = train("several", 0, 1, 0);
+    struct outcome stopped = train("several_in_parts", 2, 2, 2);
+    several_labels = mixes = false;
+    assert_same(&once, &stopped);
+    assert_true(once.accuracy > 0.6);
+    char path[200];
+    snprintf(path, sizeof path, "%s/several", folder);
+    cr_classifier *net = cr_classifier_load(path);
+    assert_non_null(net);
+    assert_true(net->has_several_labels);
+    assert_non_null(net->thresholds);
+    for (int c = 0; c < CLASSES; c++)
+        assert_true(net->thresholds[c] > 0 && net->thresholds[c] < 1);
+    cr_classifier_free(net);
+    free(once.weights);
+    free(stopped.weights);
+}
+
 /* Of what finetune_depth leaves out nothing changes, not even by weight decay. */
 static void test_finetune_depth(void **state)
 {
@@ -523,6 +556,7 @@ int main(void)
         cmocka_unit_test(test_same_bits_in_halves),
         cmocka_unit_test(test_same_bits_when_mixed),
         cmocka_unit_test(test_same_bits_when_averaged),
+        cmocka_unit_test(test_same_bits_of_several_labels),
         cmocka_unit_test(test_finetune_depth),
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_find_lr),

@@ -64,3 +64,17 @@ function(cresset_kernel_objects out rest)
     set(${out} ${objects} PARENT_SCOPE)
     set(${rest} ${plain} PARENT_SCOPE)
 endfunction()
+
+# cresset_embed(NAME LIST texts…): a source, appended to LIST, with the texts one after the other as
+# the C string NAME.
+function(cresset_embed name list)
+    set(texts ${ARGN})
+    list(TRANSFORM texts PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+    list(JOIN texts "|" joined)
+    set(output ${CMAKE_CURRENT_BINARY_DIR}/${name}.c)
+    add_custom_command(OUTPUT ${output} VERBATIM
+        COMMAND ${CMAKE_COMMAND} -DNAME=${name} "-DINPUTS=${joined}" -DOUTPUT=${output}
+            -P ${PROJECT_SOURCE_DIR}/cmake/EmbedText.cmake
+        DEPENDS ${texts} ${PROJECT_SOURCE_DIR}/cmake/EmbedText.cmake)
+    set(${list} ${${list}} ${output} PARENT_SCOPE)
+endfunction()

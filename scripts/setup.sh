@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs Debian packages that are missing: setup.sh PURPOSE…, where a purpose is build, tests,
-# arm64 (to build for 64-bit ARM, and run that) or demo. Does nothing, and needs neither network nor
-# rights, when all are there. Made for Debian 12; elsewhere it names the packages and goes on.
+# arm64 (to build for 64-bit ARM, and run that), devices (to try models written as C for 32-bit x86,
+# a big-endian machine and a Cortex-M) or demo. Does nothing, and needs neither network nor rights,
+# when all are there. Made for Debian 12; elsewhere it names the packages and goes on.
 set -u
 
 packages_for()
@@ -15,6 +16,9 @@ packages_for()
                    dataset-fashion-mnist fonts-dejavu-core man-db groff-base mandoc zsh fish \
                    openssl curl ;;
         arm64) echo cmake ninja-build gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user ;;
+        devices) echo build-essential libc6-dev-i386 lib32gcc-12-dev gcc-s390x-linux-gnu \
+                     libc6-dev-s390x-cross qemu-user gcc-arm-none-eabi libnewlib-arm-none-eabi \
+                     qemu-system-arm ;;
         demo) echo dataset-fashion-mnist fonts-dejavu-core ;;
         *) return 1 ;;
     esac
@@ -37,7 +41,7 @@ apt()
 missing=()
 for purpose in "$@"; do
     list=$(packages_for "$purpose") || {
-        echo "setup.sh: '$purpose' is not one of build, tests, arm64, demo" >&2
+        echo "setup.sh: '$purpose' is not one of build, tests, arm64, devices, demo" >&2
         exit 2
     }
     for package in $list; do

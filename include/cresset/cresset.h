@@ -22,6 +22,7 @@
 #include "cresset/onnx.h"
 #include "cresset/ops.h"
 #include "cresset/optim.h"
+#include "cresset/plain_c.h"
 #include "cresset/print.h"
 #include "cresset/profile.h"
 #include "cresset/random.h"

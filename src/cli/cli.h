@@ -176,6 +176,7 @@ extern const cli_command bench_command;
 extern const cli_command completion_command;
 extern const cli_command data_command;
 extern const cli_command eval_command;
+extern const cli_command export_command;
 extern const cli_command help_command;
 extern const cli_command info_command;
 extern const cli_command models_command;

@@ -103,6 +103,9 @@ typedef struct cr_gradient_call {
     cr_tensor **grad_inputs;
 } cr_gradient_call;
 
+/* For onnx: how to write the node to an ONNX graph (onnx_node.h). */
+typedef struct cr_onnx_call cr_onnx_call;
+
 /* ---- the record ---- */
 
 /* What autocast does with floating inputs: nothing, to the autocast dtype, to float32, or to the
@@ -144,6 +147,8 @@ struct cr_op {
     /* Instead of infer and forward: the op written with others, whose gradients are its own. */
     cr_status (*compose)(cr_compose_call *call);
     cr_status (*backward)(cr_gradient_call *call);
+    /* The op in operators of ONNX; NULL with compose, and where ONNX has nothing like it. */
+    cr_status (*onnx)(cr_onnx_call *call);
     /* Multiply-adds of one call, for summaries and the profiler; NULL: none worth counting. */
     int64_t (*multiply_adds)(const cr_call *call);
 };

@@ -214,6 +214,100 @@ static cr_tensor *hardswish_curvature(cr_tensor *x, const double *parameters)
     return flagged(cr_lt_scalar(cr_abs(x), 3.0), x, 1.0 / 3.0);
 }
 
+/* ---- in ONNX ---- */
+
+ONNX_DIRECT(relu, "Relu")
+ONNX_DIRECT(softsign, "Softsign")
+ONNX_DIRECT(hardswish, "HardSwish")
+ONNX_DIRECT(prelu_kernel, "PRelu")
+
+/* An activation as a formula in its input x of that dtype and its parameters p. */
+#define ONNX_FORMULA(function, formula)                                                            \
+    static cr_status function##_onnx(cr_onnx_call *call)                                           \
+    {                                                                                              \
+        cr_onnx_value x = call->inputs[0];                                                         \
+        CR_UNUSED cr_dtype dtype = call->input_specs[0].dtype;                                     \
+        CR_UNUSED const double *p = call->attributes;                                              \
+        return onnx_give(call, formula);                                                           \
+    }
+
+ONNX_FORMULA(leaky_relu, cr_onnx_add(call, "LeakyRelu", .inputs = { x },
+                                     .attributes = { CR_ONNX_FLOAT("alpha", p[0]) }))
+ONNX_FORMULA(hardtanh, onnx_clip(call, x, dtype, p[0], p[1]))
+ONNX_FORMULA(hardsigmoid, cr_onnx_add(call, "HardSigmoid", .inputs = { x },
+                                      .attributes = { CR_ONNX_FLOAT("alpha", 1.0 / 6),
+                                                      CR_ONNX_FLOAT("beta", 0.5) }))
+ONNX_FORMULA(threshold,
+             cr_onnx_add(call, "Where",
+                         .inputs = { cr_onnx_with_number(call, "Greater", x, dtype, p[0]), x,
+                                     cr_onnx_number(call, dtype, p[1]) }))
+ONNX_FORMULA(hardshrink, cr_onnx_add(call, "Shrink", .inputs = { x },
+                                     .attributes = { CR_ONNX_FLOAT("lambd", p[0]) }))
+ONNX_FORMULA(softshrink, cr_onnx_add(call, "Shrink", .inputs = { x },
+                                     .attributes = { CR_ONNX_FLOAT("lambd", p[0]),
+                                                     CR_ONNX_FLOAT("bias", p[0]) }))
+ONNX_FORMULA(gelu_none, onnx_gelu(call, x, dtype))
+ONNX_FORMULA(silu, cr_onnx_binary(call, "Mul", x, cr_onnx_unary(call, "Sigmoid", x)))
+ONNX_FORMULA(mish, cr_onnx_binary(call, "Mul", x,
+                                  cr_onnx_unary(call, "Tanh", cr_onnx_unary(call, "Softplus", x))))
+ONNX_FORMULA(logsigmoid,
+             cr_onnx_unary(call, "Neg",
+                           cr_onnx_unary(call, "Softplus", cr_onnx_unary(call, "Neg", x))))
+ONNX_FORMULA(tanhshrink, cr_onnx_binary(call, "Sub", x, cr_onnx_unary(call, "Tanh", x)))
+
+/* scale (x, or alpha expm1(input_scale x) below 0), which has a name for some numbers. */
+static cr_status elu_scaled_onnx(cr_onnx_call *call)
+{
+    const struct three_attributes *p = call->attributes;
+    cr_dtype dtype = call->input_specs[0].dtype;
+    cr_onnx_value x = call->inputs[0];
+    if (p->third == 1)
+        return onnx_give(call,
+                         p->second == 1
+                             ? cr_onnx_add(call, "Elu", .inputs = { x },
+                                           .attributes = { CR_ONNX_FLOAT("alpha", p->first) })
+                             : cr_onnx_add(call, "Selu", .inputs = { x },
+                                           .attributes = { CR_ONNX_FLOAT("alpha", p->first),
+                                                           CR_ONNX_FLOAT("gamma", p->second) }));
+    cr_onnx_value below =
+        cr_onnx_add(call, "Elu", .inputs = { cr_onnx_with_number(call, "Mul", x, dtype, p->third) },
+                    .attributes = { CR_ONNX_FLOAT("alpha", p->first) });
+    cr_onnx_value is_above = cr_onnx_with_number(call, "Greater", x, dtype, 0);
+    cr_onnx_value y = cr_onnx_add(call, "Where", .inputs = { is_above, x, below });
+    return onnx_give(call,
+                     p->second == 1 ? y : cr_onnx_with_number(call, "Mul", y, dtype, p->second));
+}
+
+/* x/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))) */
+static cr_status gelu_tanh_onnx(cr_onnx_call *call)
+{
+    cr_dtype dtype = call->input_specs[0].dtype;
+    cr_onnx_value x = call->inputs[0];
+    cr_onnx_value y = cr_onnx_with_number(call, "Pow", x, dtype, 3);
+    y = cr_onnx_binary(call, "Add", x, cr_onnx_with_number(call, "Mul", y, dtype, 0.044715));
+    y = cr_onnx_with_number(call, "Mul", y, dtype, 0.79788456080286535588);
+    y = cr_onnx_with_number(call, "Add", cr_onnx_unary(call, "Tanh", y), dtype, 1);
+    return onnx_give(
+        call, cr_onnx_binary(call, "Mul", cr_onnx_with_number(call, "Mul", x, dtype, 0.5), y));
+}
+
+/* ONNX has no beta, and no line above a threshold, which is the same where it is far out. */
+static cr_status softplus_onnx(cr_onnx_call *call)
+{
+    const struct two_attributes *p = call->attributes;
+    cr_dtype dtype = call->input_specs[0].dtype;
+    cr_onnx_value x = call->inputs[0], angle = x;
+    if (p->first == 1 && p->second >= 20)
+        return onnx_direct(call, "Softplus");
+    if (p->first != 1)
+        angle = cr_onnx_with_number(call, "Mul", x, dtype, p->first);
+    cr_onnx_value y = cr_onnx_unary(call, "Softplus", angle);
+    if (p->first != 1)
+        y = cr_onnx_with_number(call, "Div", y, dtype, p->first);
+    cr_onnx_value is_line = cr_onnx_with_number(call, "Greater", angle, dtype, p->second);
+    return onnx_give(call, cr_onnx_add(call, "Where", .inputs = { is_line, x, y }));
+}
+
 /* ---- records ---- */
 
 static void activation_forward(const cr_call *call, enum activation_kind kind)
@@ -272,6 +366,7 @@ static void activation_forward(const cr_call *call, enum activation_kind kind)
                                          .infer = infer_function,                                  \
                                          .forward = { [CR_CPU] = function##_forward },             \
                                          .backward = function##_backward,                          \
+                                         .onnx = function##_onnx,                                  \
                                          __VA_ARGS__ };
 
 /* The gradient of the op that `call` is about, which is linear in its first input. */
@@ -554,6 +649,7 @@ static const cr_op prelu_kernel_op = {
     .infer = prelu_kernel_infer,
     .forward = { [CR_CPU] = prelu_kernel_forward },
     .backward = prelu_kernel_backward,
+    .onnx = prelu_kernel_onnx,
 };
 
 static cr_status prelu_compose(cr_compose_call *call)
@@ -711,6 +807,16 @@ static cr_status glu_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status glu_onnx(cr_onnx_call *call)
+{
+    const struct glu_attributes *attributes = call->attributes;
+    cr_onnx_value half = cr_onnx_add(call, "Split", .inputs = { call->inputs[0] }, .outputs = 2,
+                                     .attributes = { CR_ONNX_INT("axis", attributes->dim) });
+    return onnx_give(
+        call,
+        half ? cr_onnx_binary(call, "Mul", half, cr_onnx_unary(call, "Sigmoid", half + 1)) : 0);
+}
+
 static const cr_op glu_op = {
     .name = "glu",
     .summary = "the first half of a dimension times the sigmoid of the second",
@@ -723,6 +829,7 @@ static const cr_op glu_op = {
     .infer = glu_infer,
     .forward = { [CR_CPU] = glu_forward },
     .backward = glu_backward,
+    .onnx = glu_onnx,
 };
 
 cr_tensor *cr_glu(cr_tensor *x, int dim)

@@ -169,6 +169,18 @@ static cr_status scan_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status scan_onnx(cr_onnx_call *call)
+{
+    const struct along_attributes *attributes = call->attributes;
+    if (attributes->kind != ALONG_SUM)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "of products or log-sum-exp");
+    return onnx_give(
+        call, cr_onnx_add(call, "CumSum",
+                          .inputs = { call->inputs[0],
+                                      cr_onnx_number(call, CR_I64, (double)attributes->dim) },
+                          .attributes = { CR_ONNX_INT("reverse", attributes->reverse) }));
+}
+
 static const cr_op native_scan_op = {
     .name = "native_scan",
     .summary = "running sums, products or log-sum-exp of float32, float64 or int64",
@@ -181,6 +193,7 @@ static const cr_op native_scan_op = {
     .infer = scan_infer,
     .forward = { [CR_CPU] = scan_forward },
     .backward = scan_backward,
+    .onnx = scan_onnx,
 };
 
 /* A scan that gives back 16-bit floats as what they were, and integers as int64. */
@@ -319,9 +332,26 @@ static void extreme_forward(const cr_call *call)
     along_extreme(&job);
 }
 
+static cr_status extreme_onnx(cr_onnx_call *call)
+{
+    const struct along_attributes *attributes = call->attributes;
+    bool is_max = attributes->kind == ALONG_MAX;
+    cr_shape dims = CR_SHAPE(attributes->dim);
+    if (call->wanted[0])
+        call->outputs[0] = onnx_reduce(call, is_max ? "ReduceMax" : "ReduceMin", call->inputs[0],
+                                       &dims, attributes->keepdim);
+    if (call->wanted[1])
+        call->outputs[1] =
+            cr_onnx_add(call, is_max ? "ArgMax" : "ArgMin", .inputs = { call->inputs[0] },
+                        .attributes = { CR_ONNX_INT("axis", attributes->dim),
+                                        CR_ONNX_INT("keepdims", attributes->keepdim) });
+    return cr_error_status();
+}
+
 static const cr_op native_extreme_op = {
     PICKS("native_extreme", "the extreme of float32, float64 or int64 rows, with its place",
           pick_infer, extreme_forward),
+    .onnx = extreme_onnx,
 };
 
 static size_t median_workspace(const cr_call *call)

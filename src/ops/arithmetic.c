@@ -23,6 +23,26 @@ static cr_status add_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+/* Truths are added by or and multiplied by and; the operators of arithmetic take numbers. */
+static cr_status arithmetic_onnx(cr_onnx_call *call, const char *of_numbers, const char *of_truths)
+{
+    bool is_bool = call->output_specs[0].dtype == CR_BOOL;
+    if (is_bool && !of_truths)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "of bool");
+    return onnx_direct(call, is_bool ? of_truths : of_numbers);
+}
+
+#define ARITHMETIC_ONNX(function, of_numbers, of_truths)                                           \
+    static cr_status function##_onnx(cr_onnx_call *call)                                           \
+    {                                                                                              \
+        return arithmetic_onnx(call, of_numbers, of_truths);                                       \
+    }
+
+ARITHMETIC_ONNX(add, "Add", "Or")
+ARITHMETIC_ONNX(sub, "Sub", NULL)
+ARITHMETIC_ONNX(mul, "Mul", "And")
+ARITHMETIC_ONNX(div, "Div", NULL)
+
 static const cr_op add_op = {
     .name = "add",
     .summary = "a + b",
@@ -33,6 +53,7 @@ static const cr_op add_op = {
     .infer = infer_broadcast,
     .forward = { [CR_CPU] = add_forward },
     .backward = add_backward,
+    .onnx = add_onnx,
 };
 
 cr_tensor *cr_add(cr_tensor *a, cr_tensor *b)
@@ -80,6 +101,7 @@ static const cr_op sub_op = {
     .infer = sub_infer,
     .forward = { [CR_CPU] = sub_forward },
     .backward = sub_backward,
+    .onnx = sub_onnx,
 };
 
 cr_tensor *cr_sub(cr_tensor *a, cr_tensor *b)
@@ -119,6 +141,7 @@ static const cr_op mul_op = {
     .infer = infer_broadcast,
     .forward = { [CR_CPU] = mul_forward },
     .backward = mul_backward,
+    .onnx = mul_onnx,
 };
 
 cr_tensor *cr_mul(cr_tensor *a, cr_tensor *b)
@@ -159,6 +182,7 @@ static const cr_op div_op = {
     .infer = infer_broadcast,
     .forward = { [CR_CPU] = div_forward },
     .backward = div_backward,
+    .onnx = div_onnx,
 };
 
 cr_tensor *cr_div(cr_tensor *a, cr_tensor *b)

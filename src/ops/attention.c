@@ -391,6 +391,40 @@ static cr_status flash_backward(cr_gradient_call *call)
     return status;
 }
 
+/* Keys before each query: 0, the others -inf. */
+static cr_onnx_value causal_bias(cr_onnx_call *call)
+{
+    int64_t queries = cr_onnx_fixed_size(call, IN_QUERY, -2);
+    int64_t keys = cr_onnx_fixed_size(call, IN_KEY, -2);
+    if (cr_failed())
+        return 0;
+    cr_frame frame = cr_frame_begin();
+    cr_dtype dtype = call->input_specs[IN_QUERY].dtype;
+    cr_tensor *bias = cr_full(-INFINITY, CR_SHAPE(queries, keys), .dtype = dtype);
+    cr_onnx_value made = cr_onnx_tensor(call, cr_triu(bias, 1));
+    cr_frame_end(frame);
+    return made;
+}
+
+static cr_status flash_onnx(cr_onnx_call *call)
+{
+    const struct flash_attributes *attributes = call->attributes;
+    struct onnx_attention attention = {
+        .query = call->inputs[IN_QUERY],
+        .value = call->inputs[IN_VALUE],
+        .mask = ONNX_INPUT(call, IN_MASK),
+        .bias = attributes->is_causal ? causal_bias(call) : 0,
+        .scale = attributes->scale,
+        .dtype = call->input_specs[IN_QUERY].dtype,
+    };
+    if (attributes->dropout_p > 0)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "with dropout");
+    attention.is_bool = attention.mask && call->input_specs[IN_MASK].dtype == CR_BOOL;
+    attention.transposed_key = cr_onnx_permute(call, call->inputs[IN_KEY],
+                                               onnx_last_exchanged(call->input_specs[IN_KEY].ndim));
+    return onnx_give(call, onnx_attend(call, &attention));
+}
+
 static const cr_op flash_op = {
     .name = "_scaled_dot_product_flash_attention",
     .summary = "softmax(scale query keyᵀ + mask) value without storing the scores",
@@ -407,6 +441,7 @@ static const cr_op flash_op = {
     .workspace = flash_workspace,
     .forward = { [CR_CPU] = flash_forward },
     .backward = flash_backward,
+    .onnx = flash_onnx,
     .multiply_adds = flash_multiply_adds,
 };
 

@@ -57,6 +57,12 @@ static cr_status permute_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status permute_onnx(cr_onnx_call *call)
+{
+    const struct permute_attributes *attributes = call->attributes;
+    return onnx_give(call, cr_onnx_permute(call, call->inputs[0], attributes->dims));
+}
+
 static const cr_op permute_op = {
     .name = "permute",
     .summary = "the dimensions in another order, without a copy",
@@ -67,6 +73,7 @@ static const cr_op permute_op = {
     .flags = CR_OP_VIEW,
     .infer = permute_infer,
     .backward = permute_backward,
+    .onnx = permute_onnx,
 };
 
 cr_tensor *cr_permute(cr_tensor *x, cr_shape dims)
@@ -241,6 +248,14 @@ static cr_status reshape_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status squeeze_onnx(cr_onnx_call *call)
+{
+    const struct permute_attributes *attributes = call->attributes;
+    if (call->output_specs[0].ndim == call->input_specs[0].ndim)
+        return onnx_give(call, call->inputs[0]);
+    return onnx_give(call, cr_onnx_squeeze(call, call->inputs[0], attributes->dims));
+}
+
 static const cr_op squeeze_op = {
     .name = "squeeze",
     .summary = "without dimensions of size 1, no copy",
@@ -251,6 +266,7 @@ static const cr_op squeeze_op = {
     .flags = CR_OP_VIEW,
     .infer = squeeze_infer,
     .backward = reshape_backward,
+    .onnx = squeeze_onnx,
 };
 
 cr_tensor *cr_squeeze_dims(cr_tensor *x, cr_shape dims)
@@ -298,6 +314,12 @@ static cr_status unsqueeze_infer(cr_infer_call *call)
     return CR_OK;
 }
 
+static cr_status unsqueeze_onnx(cr_onnx_call *call)
+{
+    const struct dim_attributes *attributes = call->attributes;
+    return onnx_give(call, cr_onnx_unsqueeze(call, call->inputs[0], CR_SHAPE(attributes->dim)));
+}
+
 static const cr_op unsqueeze_op = {
     .name = "unsqueeze",
     .summary = "with a new dimension of size 1, no copy",
@@ -308,6 +330,7 @@ static const cr_op unsqueeze_op = {
     .flags = CR_OP_VIEW,
     .infer = unsqueeze_infer,
     .backward = reshape_backward,
+    .onnx = unsqueeze_onnx,
 };
 
 cr_tensor *cr_unsqueeze(cr_tensor *x, int dim)

@@ -269,12 +269,38 @@ static int64_t native_multiply_adds(const cr_call *call)
     return tensor_numel(call->outputs[0]);
 }
 
+/* The vector of an input, or one of a value for each channel. */
+static cr_onnx_value channel_vector(cr_onnx_call *call, int input, double value)
+{
+    cr_onnx_value given = ONNX_INPUT(call, input);
+    if (given)
+        return given;
+    int64_t channels = cr_onnx_fixed_size(call, IN_X, 1);
+    return onnx_filled(call, value, CR_SHAPE(channels), call->input_specs[IN_X].dtype);
+}
+
+static cr_status native_onnx(cr_onnx_call *call)
+{
+    const struct batch_norm_attributes *attributes = call->attributes;
+    cr_onnx_value mean = ONNX_INPUT(call, IN_MEAN), residual = ONNX_INPUT(call, IN_RESIDUAL);
+    if (attributes->training || !mean)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "by the statistics of the batch");
+    cr_onnx_value y =
+        cr_onnx_add(call, "BatchNormalization",
+                    .inputs = { call->inputs[IN_X], channel_vector(call, IN_WEIGHT, 1),
+                                channel_vector(call, IN_BIAS, 0), mean, call->inputs[IN_VAR] },
+                    .attributes = { CR_ONNX_FLOAT("epsilon", attributes->eps) });
+    if (residual)
+        y = cr_onnx_binary(call, "Add", y, residual);
+    return onnx_give(call, attributes->relu ? cr_onnx_unary(call, "Relu", y) : y);
+}
+
 #define NATIVE_BATCH_NORM                                                                          \
     .input_names = "x weight bias running_mean running_var residual",                              \
     .attributes = batch_norm_table, .attribute_size = sizeof(struct batch_norm_attributes),        \
     .min_inputs = 1, .max_inputs = IN_COUNT, .output_count = 3,                                    \
     .save_inputs = CR_SAVE(IN_X) | CR_SAVE(IN_WEIGHT) | CR_SAVE(IN_BIAS), .infer = native_infer,   \
-    .forward = { [CR_CPU] = native_forward }, .backward = native_backward,                         \
+    .forward = { [CR_CPU] = native_forward }, .backward = native_backward, .onnx = native_onnx,    \
     .multiply_adds = native_multiply_adds
 
 static const cr_op native_batch_norm_op = {

@@ -284,6 +284,13 @@ static cr_status clamp_backward_fn(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status clamp_onnx(cr_onnx_call *call)
+{
+    const struct clamp_attributes *a = call->attributes;
+    return onnx_give(call,
+                     onnx_clip(call, call->inputs[0], call->input_specs[0].dtype, a->min, a->max));
+}
+
 static const cr_op clamp_op = {
     .name = "clamp",
     .summary = "no less than min and no more than max",
@@ -296,6 +303,7 @@ static const cr_op clamp_op = {
     .infer = infer_same,
     .forward = { [CR_CPU] = clamp_forward },
     .backward = clamp_backward_fn,
+    .onnx = clamp_onnx,
 };
 
 static bool is_whole(double bound)
@@ -346,6 +354,8 @@ static cr_status select_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+ONNX_DIRECT(select, "Where")
+
 static const cr_op select_op = {
     .name = "_s_where",
     .summary = "a where the condition holds, b elsewhere, both of one dtype",
@@ -356,6 +366,7 @@ static const cr_op select_op = {
     .infer = select_infer,
     .forward = { [CR_CPU] = select_forward },
     .backward = select_backward,
+    .onnx = select_onnx,
 };
 
 static cr_status where_compose(cr_compose_call *call)
@@ -381,6 +392,75 @@ cr_tensor *cr_where(cr_tensor *condition, cr_tensor *a, cr_tensor *b)
     return cr_apply(&where_op, CR_INPUTS(condition, a, b), NULL);
 }
 
+/* ---- in ONNX ---- */
+
+ONNX_DIRECT(pow, "Pow")
+ONNX_DIRECT(maximum, "Max")
+ONNX_DIRECT(minimum, "Min")
+
+static cr_onnx_value rest(cr_onnx_call *call, bool is_fmod)
+{
+    return cr_onnx_add(call, "Mod", .inputs = { call->inputs[0], call->inputs[1] },
+                       .attributes = { CR_ONNX_INT("fmod", is_fmod) });
+}
+
+/* a / b rounded down: of integers, what is left when the rest is taken off. */
+static cr_onnx_value quotient(cr_onnx_call *call)
+{
+    cr_onnx_value a = call->inputs[0], b = call->inputs[1];
+    if (cr_dtype_is_floating(call->output_specs[0].dtype))
+        return cr_onnx_unary(call, "Floor", cr_onnx_binary(call, "Div", a, b));
+    return cr_onnx_binary(call, "Div", cr_onnx_binary(call, "Sub", a, rest(call, false)), b);
+}
+
+static cr_status fmod_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, rest(call, true));
+}
+
+static cr_status remainder_onnx(cr_onnx_call *call)
+{
+    cr_onnx_value a = call->inputs[0], b = call->inputs[1];
+    if (!cr_dtype_is_floating(call->output_specs[0].dtype))
+        return onnx_give(call, rest(call, false));
+    return onnx_give(
+        call, cr_onnx_binary(call, "Sub", a, cr_onnx_binary(call, "Mul", quotient(call), b)));
+}
+
+static cr_status floor_divide_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, quotient(call));
+}
+
+static cr_status lerp_onnx(cr_onnx_call *call)
+{
+    const cr_onnx_value *in = call->inputs;
+    cr_onnx_value way = cr_onnx_binary(call, "Sub", in[1], in[0]);
+    return onnx_give(call,
+                     cr_onnx_binary(call, "Add", in[0], cr_onnx_binary(call, "Mul", in[2], way)));
+}
+
+static cr_status addc_onnx(cr_onnx_call *call, const char *type)
+{
+    const struct value_attributes *attributes = call->attributes;
+    const cr_onnx_value *in = call->inputs;
+    cr_onnx_value part = cr_onnx_binary(call, type, in[1], in[2]);
+    if (attributes->value != 1)
+        part =
+            cr_onnx_with_number(call, "Mul", part, call->output_specs[0].dtype, attributes->value);
+    return onnx_give(call, cr_onnx_binary(call, "Add", in[0], part));
+}
+
+static cr_status addcmul_onnx(cr_onnx_call *call)
+{
+    return addc_onnx(call, "Mul");
+}
+
+static cr_status addcdiv_onnx(cr_onnx_call *call)
+{
+    return addc_onnx(call, "Div");
+}
+
 /* ---- records ---- */
 
 #define BINARY_RECORD(function, text, ...)                                                         \
@@ -397,19 +477,21 @@ cr_tensor *cr_where(cr_tensor *condition, cr_tensor *a, cr_tensor *b)
     }
 
 BINARY_RECORD(pow, "a to the power b", .flags = CR_OP_STRIDED | CR_OP_PROMOTE, .cast = CR_CAST_F32,
-              .infer = pow_infer, .backward = pow_backward)
+              .infer = pow_infer, .backward = pow_backward, .onnx = pow_onnx)
 BINARY_RECORD(maximum, "the larger; NaN if either is", .flags = CR_OP_STRIDED | CR_OP_PROMOTE,
-              .cast = CR_CAST_PROMOTE, .infer = infer_broadcast, .backward = maximum_backward)
+              .cast = CR_CAST_PROMOTE, .infer = infer_broadcast, .backward = maximum_backward,
+              .onnx = maximum_onnx)
 BINARY_RECORD(minimum, "the smaller; NaN if either is", .flags = CR_OP_STRIDED | CR_OP_PROMOTE,
-              .cast = CR_CAST_PROMOTE, .infer = infer_broadcast, .backward = minimum_backward)
+              .cast = CR_CAST_PROMOTE, .infer = infer_broadcast, .backward = minimum_backward,
+              .onnx = minimum_onnx)
 BINARY_RECORD(fmod, "the rest of a / b, with the sign of a", .flags = CR_OP_STRIDED | CR_OP_PROMOTE,
-              .infer = division_infer, .backward = fmod_backward)
+              .infer = division_infer, .backward = fmod_backward, .onnx = fmod_onnx)
 BINARY_RECORD(remainder, "the rest of a / b, with the sign of b",
               .flags = CR_OP_STRIDED | CR_OP_PROMOTE, .infer = division_infer,
-              .backward = remainder_backward)
+              .backward = remainder_backward, .onnx = remainder_onnx)
 BINARY_RECORD(floor_divide, "a / b rounded down",
               .flags = CR_OP_STRIDED | CR_OP_PROMOTE | CR_OP_NOT_DIFFERENTIABLE,
-              .infer = division_infer)
+              .infer = division_infer, .onnx = floor_divide_onnx)
 BINARY_RECORD(atan2, "the angle of the point (b, a)",
               .flags = CR_OP_STRIDED | CR_OP_PROMOTE_FLOATING, .cast = CR_CAST_PROMOTE,
               .infer = infer_broadcast, .backward = atan2_backward)
@@ -432,6 +514,7 @@ static const cr_op lerp_op = {
     .infer = infer_broadcast,
     .forward = { [CR_CPU] = lerp_forward },
     .backward = lerp_backward,
+    .onnx = lerp_onnx,
 };
 
 cr_tensor *cr_lerp(cr_tensor *start, cr_tensor *end, cr_tensor *weight)
@@ -453,6 +536,7 @@ cr_tensor *cr_lerp(cr_tensor *start, cr_tensor *end, cr_tensor *weight)
         .infer = infer_broadcast,                                                                  \
         .forward = { [CR_CPU] = function##_forward },                                              \
         .backward = function##_backward,                                                           \
+        .onnx = function##_onnx,                                                                   \
     };                                                                                             \
     cr_tensor *cr_##function(cr_tensor *x, cr_tensor *a, cr_tensor *b, double value)               \
     {                                                                                              \

@@ -28,6 +28,41 @@ static cr_tensor *number(double value)
     return is_whole ? cr_scalar_int((int64_t)value) : cr_scalar(value);
 }
 
+ONNX_DIRECT(eq, "Equal")
+ONNX_DIRECT(lt, "Less")
+ONNX_DIRECT(le, "LessOrEqual")
+ONNX_DIRECT(gt, "Greater")
+ONNX_DIRECT(ge, "GreaterOrEqual")
+
+static cr_status ne_onnx(cr_onnx_call *call)
+{
+    cr_onnx_value equal = cr_onnx_binary(call, "Equal", call->inputs[0], call->inputs[1]);
+    return onnx_give(call, cr_onnx_unary(call, "Not", equal));
+}
+
+/* Of truths, which numbers become where they may. */
+static cr_status logic_onnx(cr_onnx_call *call, const char *type, bool takes_numbers)
+{
+    if (!takes_numbers && call->output_specs[0].dtype != CR_BOOL)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "of integers");
+    return onnx_give(
+        call, cr_onnx_binary(call, type, onnx_as(call, 0, CR_BOOL), onnx_as(call, 1, CR_BOOL)));
+}
+
+#define LOGIC_ONNX(name, type)                                                                     \
+    static cr_status logical_##name##_onnx(cr_onnx_call *call)                                     \
+    {                                                                                              \
+        return logic_onnx(call, type, true);                                                       \
+    }                                                                                              \
+    static cr_status bitwise_##name##_onnx(cr_onnx_call *call)                                     \
+    {                                                                                              \
+        return logic_onnx(call, type, false);                                                      \
+    }
+
+LOGIC_ONNX(and, "And")
+LOGIC_ONNX(or, "Or")
+LOGIC_ONNX(xor, "Xor")
+
 #define RECORD(function, kind, text, infer_function)                                               \
     static void function##_forward(const cr_call *call)                                            \
     {                                                                                              \
@@ -42,6 +77,7 @@ static cr_tensor *number(double value)
         .cast = CR_CAST_PROMOTE,                                                                   \
         .infer = infer_function,                                                                   \
         .forward = { [CR_CPU] = function##_forward },                                              \
+        .onnx = function##_onnx,                                                                   \
     };                                                                                             \
     cr_tensor *cr_##function(cr_tensor *a, cr_tensor *b)                                           \
     {                                                                                              \

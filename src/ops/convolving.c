@@ -260,6 +260,45 @@ static cr_status weight_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+/* ---- in ONNX ---- */
+
+/* Without a batch it is one of 1; pads come before all dimensions, then after them. */
+static cr_status write_convolution(cr_onnx_call *call, bool is_transposed)
+{
+    const struct convolution_attributes *a = call->attributes;
+    int spatial = call->input_specs[1].ndim - 2;
+    bool is_single = call->input_specs[0].ndim == spatial + 1;
+    cr_shape kernel = { .ndim = spatial }, pads = { .ndim = 2 * spatial };
+    for (int d = 0; d < spatial; d++) {
+        kernel.dim[d] = cr_onnx_fixed_size(call, 1, d + 2);
+        pads.dim[d] = pads.dim[spatial + d] = a->padding.dim[d];
+    }
+    cr_onnx_operator operation = {
+        .type = is_transposed ? "ConvTranspose" : "Conv",
+        .inputs = { call->inputs[0], call->inputs[1], ONNX_INPUT(call, 2) },
+        .attributes = { CR_ONNX_INTS("kernel_shape", kernel), CR_ONNX_INTS("strides", a->stride),
+                        CR_ONNX_INTS("pads", pads), CR_ONNX_INTS("dilations", a->dilation),
+                        CR_ONNX_INT("group", a->groups),
+                        CR_ONNX_INTS("output_padding", a->output_padding) },
+    };
+    if (!is_transposed)
+        operation.attributes[5].kind = CR_ONNX_END;
+    if (is_single)
+        operation.inputs[0] = cr_onnx_unsqueeze(call, call->inputs[0], CR_SHAPE(0));
+    cr_onnx_value y = cr_onnx_add_with(call, operation);
+    return onnx_give(call, is_single ? cr_onnx_squeeze(call, y, CR_SHAPE(0)) : y);
+}
+
+static cr_status convolution_onnx(cr_onnx_call *call)
+{
+    return write_convolution(call, false);
+}
+
+static cr_status transpose_onnx(cr_onnx_call *call)
+{
+    return write_convolution(call, true);
+}
+
 /* ---- the records ---- */
 
 #define CONVOLUTION(op_name)                                                                       \
@@ -270,7 +309,8 @@ static cr_status weight_backward(cr_gradient_call *call)
         .attribute_size = sizeof(struct convolution_attributes), .min_inputs = 2, .max_inputs = 3, \
         .save_inputs = CR_SAVE(0) | CR_SAVE(1), .cast = CR_CAST_LOWER, .infer = convolution_infer, \
         .workspace = convolution_workspace, .forward = { [CR_CPU] = convolution_forward },         \
-        .backward = convolution_backward, .multiply_adds = convolution_multiply_adds,              \
+        .backward = convolution_backward, .onnx = convolution_onnx,                                \
+        .multiply_adds = convolution_multiply_adds,                                                \
     }
 
 static const cr_op convolution_records[3] = {
@@ -286,7 +326,8 @@ static const cr_op convolution_records[3] = {
         .attribute_size = sizeof(struct convolution_attributes), .min_inputs = 2, .max_inputs = 3, \
         .save_inputs = CR_SAVE(0) | CR_SAVE(1), .cast = CR_CAST_LOWER, .infer = transpose_infer,   \
         .workspace = transpose_workspace, .forward = { [CR_CPU] = transpose_forward },             \
-        .backward = transpose_backward, .multiply_adds = transpose_multiply_adds,                  \
+        .backward = transpose_backward, .onnx = transpose_onnx,                                    \
+        .multiply_adds = transpose_multiply_adds,                                                  \
     }
 
 static const cr_op transpose_records[3] = {

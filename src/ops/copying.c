@@ -34,6 +34,11 @@ static cr_status to_dtype_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status to_dtype_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, onnx_as(call, 0, call->output_specs[0].dtype));
+}
+
 static const cr_op to_dtype_op = {
     .name = "to_dtype",
     .summary = "the elements as another dtype",
@@ -45,6 +50,7 @@ static const cr_op to_dtype_op = {
     .infer = to_dtype_infer,
     .forward = { [CR_CPU] = copy_forward },
     .backward = to_dtype_backward,
+    .onnx = to_dtype_onnx,
 };
 
 cr_tensor *cr_to_dtype(cr_tensor *x, cr_dtype dtype)
@@ -62,6 +68,12 @@ static cr_status clone_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+/* Values of a graph are never written: a copy is the same value. */
+static cr_status clone_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, call->inputs[0]);
+}
+
 static const cr_op clone_op = {
     .name = "clone",
     .summary = "a contiguous copy",
@@ -71,6 +83,7 @@ static const cr_op clone_op = {
     .infer = infer_same,
     .forward = { [CR_CPU] = copy_forward },
     .backward = clone_backward,
+    .onnx = clone_onnx,
 };
 
 cr_tensor *cr_clone(cr_tensor *x)

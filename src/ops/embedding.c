@@ -118,6 +118,11 @@ static cr_status embedding_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status embedding_onnx(cr_onnx_call *call)
+{
+    return onnx_direct(call, "Gather");
+}
+
 static const cr_op embedding_op = {
     .name = "embedding",
     .summary = "rows of a table by index",
@@ -129,6 +134,7 @@ static const cr_op embedding_op = {
     .infer = embedding_infer,
     .forward = { [CR_CPU] = embedding_forward },
     .backward = embedding_backward,
+    .onnx = embedding_onnx,
 };
 
 cr_tensor *cr_functional_embedding(cr_tensor *weight, cr_tensor *indices, int64_t padding_idx)

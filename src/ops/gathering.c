@@ -102,6 +102,18 @@ static cr_status index_select_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status gather_along(cr_onnx_call *call, const char *type)
+{
+    const struct dim_attributes *attributes = call->attributes;
+    return onnx_give(call, cr_onnx_add(call, type, .inputs = { call->inputs[0], call->inputs[1] },
+                                       .attributes = { CR_ONNX_INT("axis", attributes->dim) }));
+}
+
+static cr_status index_select_onnx(cr_onnx_call *call)
+{
+    return gather_along(call, "Gather");
+}
+
 static const cr_op index_select_op = {
     .name = "index_select",
     .summary = "entries of a dimension by index",
@@ -113,6 +125,7 @@ static const cr_op index_select_op = {
     .infer = index_select_infer,
     .forward = { [CR_CPU] = index_select_forward },
     .backward = index_select_backward,
+    .onnx = index_select_onnx,
 };
 
 cr_tensor *cr_index_select(cr_tensor *x, int dim, cr_tensor *index)
@@ -167,6 +180,11 @@ static cr_status gather_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status gather_onnx(cr_onnx_call *call)
+{
+    return gather_along(call, "GatherElements");
+}
+
 static const cr_op gather_op = {
     .name = "gather",
     .summary = "elements along a dimension by index",
@@ -179,6 +197,7 @@ static const cr_op gather_op = {
     .infer = gather_infer,
     .forward = { [CR_CPU] = gather_forward },
     .backward = gather_backward,
+    .onnx = gather_onnx,
 };
 
 cr_tensor *cr_gather(cr_tensor *x, int dim, cr_tensor *index)

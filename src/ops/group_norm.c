@@ -164,6 +164,38 @@ static void native_forward(const cr_call *call)
     norm_group_norm(norm_type_of(call->inputs[0]), &job);
 }
 
+/* A vector of channels along dimension 1. */
+static cr_onnx_value along_channels(cr_onnx_call *call, cr_onnx_value vector, int ndim)
+{
+    cr_onnx_size sizes[CR_MAX_DIMS] = { 0 };
+    for (int d = 1; d < ndim; d++)
+        sizes[d - 1].base = d == 1 ? -1 : 1;
+    return ndim > 2 ? cr_onnx_reshape(call, vector, NULL, sizes, ndim - 1) : vector;
+}
+
+/* Opset 17 has instance norm: the groups are its channels. */
+static cr_status native_onnx(cr_onnx_call *call)
+{
+    const struct group_norm_attributes *attributes = call->attributes;
+    const cr_onnx_spec *spec = &call->input_specs[0];
+    cr_shape groups = CR_SHAPE(attributes->num_groups);
+    cr_onnx_value folded =
+        cr_onnx_binary(call, "Reshape", call->inputs[0],
+                       cr_onnx_integers(call, CR_SHAPE(0, attributes->num_groups, -1)));
+    cr_onnx_value y = cr_onnx_add(call, "InstanceNormalization",
+                                  .inputs = { folded, onnx_filled(call, 1, groups, spec->dtype),
+                                              onnx_filled(call, 0, groups, spec->dtype) },
+                                  .attributes = { CR_ONNX_FLOAT("epsilon", attributes->eps) });
+    y = cr_onnx_reshape(call, y, NULL, spec->dim, spec->ndim);
+    for (int i = 1; i < 3; i++) {
+        cr_onnx_value vector = ONNX_INPUT(call, i);
+        if (vector)
+            y = cr_onnx_binary(call, i == 1 ? "Mul" : "Add", y,
+                               along_channels(call, vector, spec->ndim));
+    }
+    return onnx_give(call, y);
+}
+
 static const cr_op native_group_norm_op = {
     .name = "native_group_norm",
     .summary = "group norm, with the mean and 1 / deviation of each group",
@@ -178,6 +210,7 @@ static const cr_op native_group_norm_op = {
     .infer = native_infer,
     .forward = { [CR_CPU] = native_forward },
     .backward = native_backward,
+    .onnx = native_onnx,
 };
 
 /* ---- group_norm ---- */

@@ -100,6 +100,14 @@ static cr_status cat_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status cat_onnx(cr_onnx_call *call)
+{
+    const struct join_attributes *attributes = call->attributes;
+    return onnx_give(call, cr_onnx_add(call, "Concat", .many = call->inputs,
+                                       .many_count = call->input_count,
+                                       .attributes = { CR_ONNX_INT("axis", attributes->dim) }));
+}
+
 static const cr_op cat_op = {
     .name = "cat",
     .summary = "tensors joined along a dimension",
@@ -113,6 +121,7 @@ static const cr_op cat_op = {
     .infer = cat_infer,
     .forward = { [CR_CPU] = cat_forward },
     .backward = cat_backward,
+    .onnx = cat_onnx,
 };
 
 cr_tensor *cr_cat(cr_tensor *const *tensors, int count, int dim)

@@ -197,6 +197,39 @@ static void native_forward(const cr_call *call)
     norm_layer_norm(norm_type_of(call->inputs[0]), &job);
 }
 
+/* x / sqrt(mean(x²) + eps), times the weight */
+static cr_onnx_value rms_norm(cr_onnx_call *call, const struct native_attributes *attributes)
+{
+    cr_dtype dtype = call->input_specs[0].dtype;
+    cr_onnx_value x = call->inputs[0], weight = ONNX_INPUT(call, 1);
+    cr_shape dims = { .ndim = (int)attributes->dims };
+    for (int d = 0; d < dims.ndim; d++)
+        dims.dim[d] = d - dims.ndim;
+    cr_onnx_value y =
+        onnx_reduce(call, "ReduceMean", cr_onnx_binary(call, "Mul", x, x), &dims, true);
+    y = cr_onnx_unary(call, "Sqrt", cr_onnx_with_number(call, "Add", y, dtype, attributes->eps));
+    y = cr_onnx_binary(call, "Div", x, y);
+    return weight ? cr_onnx_binary(call, "Mul", y, weight) : y;
+}
+
+static cr_status native_onnx(cr_onnx_call *call)
+{
+    const struct native_attributes *attributes = call->attributes;
+    cr_onnx_value weight = ONNX_INPUT(call, 1);
+    cr_shape row = { .ndim = (int)attributes->dims };
+    if (attributes->rms)
+        return onnx_give(call, rms_norm(call, attributes));
+    for (int d = 0; d < row.ndim && !weight; d++)
+        row.dim[d] = cr_onnx_fixed_size(call, 0, d - row.ndim);
+    if (!weight)
+        weight = onnx_filled(call, 1, row, call->input_specs[0].dtype);
+    return onnx_give(call,
+                     cr_onnx_add(call, "LayerNormalization",
+                                 .inputs = { call->inputs[0], weight, ONNX_INPUT(call, 2) },
+                                 .attributes = { CR_ONNX_INT("axis", -attributes->dims),
+                                                 CR_ONNX_FLOAT("epsilon", attributes->eps) }));
+}
+
 static const cr_op native_layer_norm_op = {
     .name = "native_layer_norm",
     .summary = "layer norm or RMS norm, with the mean and 1 / deviation of each row",
@@ -211,6 +244,7 @@ static const cr_op native_layer_norm_op = {
     .infer = native_infer,
     .forward = { [CR_CPU] = native_forward },
     .backward = native_backward,
+    .onnx = native_onnx,
 };
 
 /* ---- layer_norm and rms_norm ---- */

@@ -155,6 +155,8 @@ static int64_t product_multiply_adds(const cr_call *call)
     return tensor_numel(call->outputs[0]) * a->dim[a->ndim - 1];
 }
 
+ONNX_DIRECT(product, "MatMul")
+
 static const cr_op mm_op = {
     .name = "mm",
     .summary = "the product of two matrices",
@@ -167,6 +169,7 @@ static const cr_op mm_op = {
     .workspace = product_workspace,
     .forward = { [CR_CPU] = product_forward },
     .backward = mm_backward,
+    .onnx = product_onnx,
     .multiply_adds = product_multiply_adds,
 };
 
@@ -187,6 +190,7 @@ static const cr_op bmm_op = {
     .workspace = product_workspace,
     .forward = { [CR_CPU] = product_forward },
     .backward = bmm_backward,
+    .onnx = product_onnx,
     .multiply_adds = product_multiply_adds,
 };
 
@@ -273,6 +277,11 @@ static cr_status linear_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status linear_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, onnx_linear(call));
+}
+
 static const cr_op linear_op = {
     .name = "linear",
     .summary = "x times the transposed weight, plus a bias",
@@ -285,6 +294,7 @@ static const cr_op linear_op = {
     .workspace = linear_workspace,
     .forward = { [CR_CPU] = linear_forward },
     .backward = linear_backward,
+    .onnx = linear_onnx,
     .multiply_adds = product_multiply_adds,
 };
 
@@ -310,6 +320,11 @@ static void linear_gelu_forward(const cr_call *call)
     cr_gemm_run(&g, call->workspace);
 }
 
+static cr_status linear_gelu_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, onnx_gelu(call, onnx_linear(call), call->output_specs[0].dtype));
+}
+
 static const cr_op native_linear_gelu_op = {
     .name = "native_linear_gelu",
     .summary = "gelu of x times the transposed weight, plus a bias; without gradients",
@@ -320,6 +335,7 @@ static const cr_op native_linear_gelu_op = {
     .infer = linear_infer,
     .workspace = linear_gelu_workspace,
     .forward = { [CR_CPU] = linear_gelu_forward },
+    .onnx = linear_gelu_onnx,
     .multiply_adds = product_multiply_adds,
 };
 

@@ -4,6 +4,7 @@
 #define CR_OPS_OPS_H
 
 #include "cresset/autograd.h"
+#include "cresset/onnx_node.h"
 #include "cresset/ops.h"
 #include "kernels/elementwise/elementwise.h"
 #include "tensor/tensor.h"
@@ -315,5 +316,117 @@ cr_tensor *nll_positions(cr_tensor *x, cr_tensor *target, cr_tensor *weight, int
 /* Its adjoint: -weight[t] grad at each target, 0 elsewhere, in the shape of `like`. */
 cr_tensor *nll_spread(cr_tensor *grad, cr_tensor *target, cr_tensor *weight, const cr_tensor *like,
                       int64_t ignore_index);
+
+/* ---- graphs of ONNX operators, as ops write them (onnx_graph.c); graph/ puts them into files ----
+ */
+
+struct onnx_value {
+    char *name;      /* given; NULL: it gets one when the graph is written */
+    cr_tensor *data; /* of a constant, retained; NULL: an input, or made by an operator */
+    int maker;       /* the operator; -1: none */
+    int output;      /* which one of its */
+    cr_onnx_spec spec;
+    bool has_spec;
+    bool is_parameter;           /* a constant with a name of the model */
+    cr_onnx_value permuted_from; /* a constant that is another one in the order `order` */
+    cr_shape order;
+};
+
+struct onnx_operator {
+    const char *type;
+    char *scope; /* the dotted name of the layer */
+    char *name;  /* given by onnx_graph_name */
+    cr_onnx_value *inputs;
+    int input_count;
+    cr_onnx_value output; /* the first */
+    int output_count;
+    cr_onnx_attribute *attributes;
+    int attribute_count;
+    bool is_removed;
+};
+
+/* A size that operators have computed, as a vector of one int64. */
+struct onnx_computed_size {
+    cr_onnx_size size;
+    cr_onnx_value value;
+};
+
+/* Where a size is found: that of a value in a dimension. */
+struct onnx_size_source {
+    cr_onnx_size size;
+    cr_onnx_value value;
+    int dim;
+};
+
+struct cr_onnx_graph {
+    struct onnx_value *values; /* value_count of them; number 0 is none */
+    int value_count, value_room;
+    struct onnx_operator *operators;
+    int operator_count, operator_room;
+    struct onnx_computed_size *computed;
+    int computed_count, computed_room;
+    struct onnx_size_source *sources;
+    int source_count, source_room;
+    const char *scope;     /* of the operators that are added next; the caller's */
+    bool keeps_parameters; /* they are written as they are, and operators permute them */
+};
+
+/* All that a graph holds, but not the record itself. */
+void onnx_graph_free(cr_onnx_graph *graph);
+
+/* A value that no operator makes: an input (data NULL) or a constant, which is retained; its name
+ * is copied (NULL: none). */
+cr_onnx_value onnx_graph_value(cr_onnx_graph *graph, const char *name, cr_tensor *data);
+
+/* What is known of a value; its sizes that are not fixed can then be read from it. */
+void onnx_graph_describe(cr_onnx_graph *graph, cr_onnx_value value, const cr_onnx_spec *spec);
+
+/* Adds a record that onnx_graph_free will find: room in a growing array for one more. */
+bool onnx_grow(void *array, int count, int *room, size_t size);
+
+/* An op whose ONNX form is one operator of the same inputs, and no attributes. */
+cr_status onnx_direct(cr_onnx_call *call, const char *type);
+#define ONNX_DIRECT(function, type)                                                                \
+    static cr_status function##_onnx(cr_onnx_call *call)                                           \
+    {                                                                                              \
+        return onnx_direct(call, type);                                                            \
+    }
+
+/* Sets output 0 and gives the standing status. */
+cr_status onnx_give(cr_onnx_call *call, cr_onnx_value value);
+
+/* For onnx: input i, 0 where it was not given; and converted to a dtype. */
+#define ONNX_INPUT(call, i) ((i) < (call)->input_count ? (call)->inputs[i] : 0)
+cr_onnx_value onnx_as(cr_onnx_call *call, int input, cr_dtype dtype);
+
+/* The number of a dtype in ONNX. */
+int onnx_dtype(cr_dtype dtype);
+
+/* Pieces that several ops are written with (onnx_parts.c). Bounds that are infinite are none. */
+cr_onnx_value onnx_clip(cr_onnx_call *call, cr_onnx_value x, cr_dtype dtype, double min,
+                        double max);
+cr_onnx_value onnx_gelu(cr_onnx_call *call, cr_onnx_value x, cr_dtype dtype);
+cr_onnx_value onnx_reduce(cr_onnx_call *call, const char *type, cr_onnx_value x,
+                          const cr_shape *dims, bool keepdim);
+cr_onnx_value onnx_linear(cr_onnx_call *call);
+cr_onnx_value onnx_filled(cr_onnx_call *call, double value, cr_shape shape, cr_dtype dtype);
+
+/* softmax(scale query keyᵀ + mask + bias) value. */
+struct onnx_attention {
+    cr_onnx_value query, transposed_key, value, mask, bias; /* mask and bias may be 0 */
+    bool is_bool;                                           /* the mask: true where a key counts */
+    double scale;
+    cr_dtype dtype;
+};
+cr_onnx_value onnx_attend(cr_onnx_call *call, const struct onnx_attention *attention);
+cr_shape onnx_last_exchanged(int ndim);
+
+/* ScatterElements of `source` to input 0 at input 1, which is a vector of entries of dim if
+ * is_vector. Input 2 has the shape of the source. */
+cr_onnx_value onnx_scatter(cr_onnx_call *call, int64_t dim, const char *reduction, bool is_vector,
+                           cr_onnx_value source);
+
+/* The data of an input, borrowed; NULL with an error that says that `what` must be known. */
+cr_tensor *onnx_require_constant(cr_onnx_call *call, int input, const char *what);
 
 #endif

@@ -118,6 +118,26 @@ static cr_status sort_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status top(cr_onnx_call *call, int64_t k, bool largest)
+{
+    const struct sort_attributes *attributes = call->attributes;
+    if (call->input_specs[0].ndim == 0)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "of a tensor without dimensions");
+    call->outputs[0] = cr_onnx_add(
+        call, "TopK", .inputs = { call->inputs[0], cr_onnx_integers(call, CR_SHAPE(k)) },
+        .outputs = 2,
+        .attributes = { CR_ONNX_INT("axis", attributes->dim), CR_ONNX_INT("largest", largest) });
+    call->outputs[1] = call->outputs[0] ? call->outputs[0] + 1 : 0;
+    return cr_error_status();
+}
+
+static cr_status sort_onnx(cr_onnx_call *call)
+{
+    const struct sort_attributes *attributes = call->attributes;
+    int64_t n = call->input_specs[0].ndim ? cr_onnx_fixed_size(call, 0, (int)attributes->dim) : 1;
+    return cr_failed() ? cr_error_status() : top(call, n, attributes->descending);
+}
+
 static const cr_op sort_op = {
     .name = "sort",
     .summary = "the elements along a dimension in order, and where they were",
@@ -131,6 +151,7 @@ static const cr_op sort_op = {
     .workspace = sort_room,
     .forward = { [CR_CPU] = sort_forward },
     .backward = sort_backward,
+    .onnx = sort_onnx,
 };
 
 cr_tensor *cr_sort(cr_tensor *x, int dim, bool descending, cr_tensor **indices)
@@ -211,6 +232,12 @@ static void topk_forward(const cr_call *call)
     sort_run(&lines);
 }
 
+static cr_status topk_onnx(cr_onnx_call *call)
+{
+    const struct sort_attributes *attributes = call->attributes;
+    return top(call, attributes->k, !attributes->smallest);
+}
+
 static const cr_op topk_op = {
     .name = "topk",
     .summary = "the k greatest along a dimension, and where they were",
@@ -224,6 +251,7 @@ static const cr_op topk_op = {
     .workspace = topk_room,
     .forward = { [CR_CPU] = topk_forward },
     .backward = sort_backward,
+    .onnx = topk_onnx,
 };
 
 cr_tensor *cr_topk(cr_tensor *x, int64_t k, int dim, bool smallest, cr_tensor **indices)
@@ -339,6 +367,33 @@ static void argmin_forward(const cr_call *call)
     extreme_run(call, true);
 }
 
+/* Of all elements: those in a row. */
+static cr_status extreme_onnx(cr_onnx_call *call, const char *type)
+{
+    const struct extreme_attributes *attributes = call->attributes;
+    bool is_all = attributes->dims.ndim == 0;
+    cr_onnx_value x = call->inputs[0];
+    if (is_all)
+        x = cr_onnx_binary(call, "Reshape", x, cr_onnx_integers(call, CR_SHAPE(-1)));
+    cr_onnx_value y =
+        cr_onnx_add(call, type, .inputs = { x },
+                    .attributes = { CR_ONNX_INT("axis", is_all ? 0 : attributes->dims.dim[0]),
+                                    CR_ONNX_INT("keepdims", is_all ? 0 : attributes->keepdim) });
+    if (is_all && attributes->keepdim)
+        y = cr_onnx_reshape(call, y, NULL, call->output_specs[0].dim, call->output_specs[0].ndim);
+    return onnx_give(call, y);
+}
+
+static cr_status argmax_onnx(cr_onnx_call *call)
+{
+    return extreme_onnx(call, "ArgMax");
+}
+
+static cr_status argmin_onnx(cr_onnx_call *call)
+{
+    return extreme_onnx(call, "ArgMin");
+}
+
 static const cr_op argmax_op = {
     .name = "argmax",
     .summary = "where the greatest element is",
@@ -349,6 +404,7 @@ static const cr_op argmax_op = {
     .flags = CR_OP_NOT_DIFFERENTIABLE,
     .infer = extreme_infer,
     .forward = { [CR_CPU] = argmax_forward },
+    .onnx = argmax_onnx,
 };
 
 static const cr_op argmin_op = {
@@ -361,6 +417,7 @@ static const cr_op argmin_op = {
     .flags = CR_OP_NOT_DIFFERENTIABLE,
     .infer = extreme_infer,
     .forward = { [CR_CPU] = argmin_forward },
+    .onnx = argmin_onnx,
 };
 
 static cr_tensor *extreme(const cr_op *op, cr_tensor *x, cr_shape dims, bool keepdim)

@@ -168,6 +168,29 @@ static cr_status pad_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+/* ONNX lists what comes before each dimension, then what comes after. */
+static cr_status pad_onnx(cr_onnx_call *call)
+{
+    static const char *const modes[] = { "constant", "reflect", "edge" };
+    const struct pad_attributes *attributes = call->attributes;
+    const cr_shape *pad = &attributes->pad;
+    int ndim = call->input_specs[0].ndim;
+    int64_t pads[2 * CR_MAX_DIMS] = { 0 };
+    if (attributes->mode == CR_PAD_CIRCULAR)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "circular");
+    for (int i = 0; i < pad->ndim; i++)
+        pads[(i % 2 ? 2 * ndim : ndim) - 1 - i / 2] = pad->dim[i];
+    cr_frame frame = cr_frame_begin();
+    cr_onnx_value list = cr_onnx_tensor(call, cr_from_buffer(pads, CR_SHAPE(2 * ndim), CR_I64));
+    cr_frame_end(frame);
+    cr_onnx_value value = attributes->mode == CR_PAD_CONSTANT
+                              ? cr_onnx_number(call, call->input_specs[0].dtype, attributes->value)
+                              : 0;
+    return onnx_give(call,
+                     cr_onnx_add(call, "Pad", .inputs = { call->inputs[0], list, value },
+                                 .attributes = { CR_ONNX_TEXT("mode", modes[attributes->mode]) }));
+}
+
 static const cr_op pad_op = {
     .name = "pad",
     .summary = "padding of the last dimensions",
@@ -178,6 +201,7 @@ static const cr_op pad_op = {
     .infer = pad_infer,
     .forward = { [CR_CPU] = pad_forward },
     .backward = pad_backward,
+    .onnx = pad_onnx,
 };
 
 cr_tensor *cr_pad(cr_tensor *x, cr_shape padding, cr_pad_mode mode, double value)

@@ -5,6 +5,8 @@
  * Half precision is computed in float32, in the workspace. */
 #include "cresset/pooling.h"
 
+#include <string.h>
+
 #include "kernels/pool/pool.h"
 #include "ops/ops.h"
 
@@ -321,6 +323,114 @@ static struct pool_backward_attributes backward_attributes(const cr_gradient_cal
     return attributes;
 }
 
+/* ---- in ONNX ---- */
+
+/* Windows of one number of dimensions; `excludes` is for means, which count what they cover. */
+static cr_onnx_value write_windows(cr_onnx_call *call, const char *type,
+                                   const struct pool_attributes *a, cr_onnx_value x)
+{
+    int spatial = a->kernel_size.ndim;
+    bool is_mean = strcmp(type, "AveragePool") == 0;
+    cr_shape pads = { .ndim = 2 * spatial };
+    for (int d = 0; d < spatial; d++)
+        pads.dim[d] = pads.dim[spatial + d] = a->padding.dim[d];
+    cr_onnx_operator operation = {
+        .type = type,
+        .inputs = { x },
+        .attributes = { CR_ONNX_INTS("kernel_shape", a->kernel_size),
+                        CR_ONNX_INTS("strides", a->stride), CR_ONNX_INTS("pads", pads),
+                        CR_ONNX_INT("ceil_mode", a->ceil_mode),
+                        CR_ONNX_INT("count_include_pad", a->count_include_pad) },
+    };
+    if (!is_mean)
+        operation.attributes[4] = (cr_onnx_attribute)CR_ONNX_INTS("dilations", a->dilation);
+    return cr_onnx_add_with(call, operation);
+}
+
+/* The weights (out, in) of the means of adaptive windows along one dimension. */
+static cr_onnx_value mean_weights(cr_onnx_call *call, int64_t in, int64_t out, bool is_transposed)
+{
+    if (cr_failed())
+        return 0;
+    cr_frame frame = cr_frame_begin();
+    cr_tensor *weights = cr_zeros(CR_SHAPE(out, in));
+    for (int64_t o = 0; o < out && weights; o++) {
+        int64_t begin = o * in / out, end = CR_DIV_UP((o + 1) * in, out);
+        for (int64_t i = begin; i < end; i++)
+            TENSOR_DATA(float, weights)[o * in + i] = 1 / (float)(end - begin);
+    }
+    if (is_transposed)
+        weights = cr_transpose(weights, 0, 1);
+    cr_onnx_value made = cr_onnx_tensor(call, cr_to_dtype(weights, call->input_specs[0].dtype));
+    cr_frame_end(frame);
+    return made;
+}
+
+/* Means of windows of different sizes are products with matrices, one a dimension. */
+static cr_status write_uneven_means(cr_onnx_call *call, const cr_shape *in, const cr_shape *out)
+{
+    cr_onnx_value y = call->inputs[0];
+    int spatial = in->ndim;
+    if (spatial > 2)
+        return cr_error_set(CR_ERROR_UNSUPPORTED,
+                            "of three dimensions whose sizes are no multiples of output_size");
+    if (spatial == 2)
+        y = cr_onnx_binary(call, "MatMul", mean_weights(call, in->dim[0], out->dim[0], false), y);
+    return onnx_give(call, cr_onnx_binary(call, "MatMul", y,
+                                          mean_weights(call, in->dim[spatial - 1],
+                                                       out->dim[spatial - 1], true)));
+}
+
+static cr_status write_adaptive(cr_onnx_call *call, const struct pool_attributes *a, bool is_max)
+{
+    int spatial = a->kernel_size.ndim, first = call->input_specs[0].ndim - spatial;
+    struct pool_attributes windows = { .count_include_pad = true };
+    cr_shape in = { .ndim = spatial }, out = in;
+    bool is_global = true, is_even = true;
+    for (int d = 0; d < spatial; d++)
+        is_global = is_global && a->kernel_size.dim[d] == 1;
+    if (is_global && first == 2)
+        return onnx_direct(call, is_max ? "GlobalMaxPool" : "GlobalAveragePool");
+    windows.kernel_size = windows.stride = windows.dilation = filled(spatial, 1);
+    windows.padding = filled(spatial, 0);
+    for (int d = 0; d < spatial; d++) {
+        in.dim[d] = cr_onnx_fixed_size(call, 0, first + d);
+        out.dim[d] = call->output_specs[0].dim[first + d].base;
+        is_even = is_even && out.dim[d] > 0 && in.dim[d] % out.dim[d] == 0;
+        windows.kernel_size.dim[d] = windows.stride.dim[d] = is_even ? in.dim[d] / out.dim[d] : 1;
+    }
+    if (cr_failed())
+        return cr_error_status();
+    if (cr_shape_equal(&in, &out))
+        return onnx_give(call, call->inputs[0]);
+    if (is_even && first == 2)
+        return onnx_give(call, write_windows(call, is_max ? "MaxPool" : "AveragePool", &windows,
+                                             call->inputs[0]));
+    if (!is_max)
+        return write_uneven_means(call, &in, &out);
+    return cr_error_set(CR_ERROR_UNSUPPORTED, "of sizes that are no multiples of output_size");
+}
+
+static cr_status write_pool(cr_onnx_call *call, int spatial, bool is_adaptive, bool is_max)
+{
+    const struct pool_attributes *a = call->attributes;
+    bool is_single = call->input_specs[0].ndim == spatial + 1;
+    int64_t taps = 1;
+    for (int d = 0; d < spatial; d++)
+        taps *= a->kernel_size.dim[d];
+    if (is_max && call->wanted[1])
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "with the places of the maxima");
+    if (is_adaptive)
+        return write_adaptive(call, a, is_max);
+    if (a->divisor_override && a->divisor_override != taps)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "with divisor_override");
+    cr_onnx_value x = call->inputs[0];
+    if (is_single)
+        x = cr_onnx_unsqueeze(call, x, CR_SHAPE(0));
+    cr_onnx_value y = write_windows(call, is_max ? "MaxPool" : "AveragePool", a, x);
+    return onnx_give(call, is_single ? cr_onnx_squeeze(call, y, CR_SHAPE(0)) : y);
+}
+
 /* The records of pooling in one number of dimensions: NAME, its gradient, and for maxima the
  * gradient of that, which reads where the gradient wrote. */
 #define MAX_POOL(function, dims, is_adaptive, text, table)                                         \
@@ -329,6 +439,10 @@ static struct pool_backward_attributes backward_attributes(const cr_gradient_cal
     static cr_status function##_infer(cr_infer_call *call)                                         \
     {                                                                                              \
         return pool_infer(call, dims, is_adaptive, true);                                          \
+    }                                                                                              \
+    static cr_status function##_onnx(cr_onnx_call *call)                                           \
+    {                                                                                              \
+        return write_pool(call, dims, is_adaptive, true);                                          \
     }                                                                                              \
     static size_t function##_forward_workspace(const cr_call *call)                                \
     {                                                                                              \
@@ -383,6 +497,7 @@ static struct pool_backward_attributes backward_attributes(const cr_gradient_cal
         .output_count = 2,                                                                         \
         .save_outputs = CR_SAVE(1),                                                                \
         .infer = function##_infer,                                                                 \
+        .onnx = function##_onnx,                                                                   \
         .workspace = function##_forward_workspace,                                                 \
         .forward = { [CR_CPU] = function##_forward },                                              \
         .backward = function##_backward,                                                           \
@@ -431,6 +546,10 @@ MAX_POOL(adaptive_max_pool3d, 3, true, "the maxima of output_size windows of (N,
     {                                                                                              \
         return pool_infer(call, dims, is_adaptive, false);                                         \
     }                                                                                              \
+    static cr_status function##_onnx(cr_onnx_call *call)                                           \
+    {                                                                                              \
+        return write_pool(call, dims, is_adaptive, false);                                         \
+    }                                                                                              \
     static size_t function##_forward_workspace(const cr_call *call)                                \
     {                                                                                              \
         return forward_workspace(call, dims);                                                      \
@@ -469,6 +588,7 @@ MAX_POOL(adaptive_max_pool3d, 3, true, "the maxima of output_size windows of (N,
         .attribute_size = sizeof(struct pool_attributes),                                          \
         .min_inputs = 1,                                                                           \
         .infer = function##_infer,                                                                 \
+        .onnx = function##_onnx,                                                                   \
         .workspace = function##_forward_workspace,                                                 \
         .forward = { [CR_CPU] = function##_forward },                                              \
         .backward = function##_backward,                                                           \

@@ -213,6 +213,15 @@ static cr_status flip_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status flip_onnx(cr_onnx_call *call)
+{
+    const struct flip_attributes *attributes = call->attributes;
+    cr_onnx_value y = call->inputs[0];
+    for (int i = 0; i < attributes->dims.ndim; i++)
+        y = cr_onnx_slice(call, y, attributes->dims.dim[i], -1, INT64_MIN, -1);
+    return onnx_give(call, y);
+}
+
 static const cr_op flip_op = {
     .name = "flip",
     .summary = "dimensions in reverse order",
@@ -224,6 +233,7 @@ static const cr_op flip_op = {
     .infer = flip_infer,
     .forward = { [CR_CPU] = flip_forward },
     .backward = flip_backward,
+    .onnx = flip_onnx,
 };
 
 cr_tensor *cr_flip(cr_tensor *x, cr_shape dims)
@@ -341,6 +351,24 @@ static cr_status triu_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status triangle_onnx(cr_onnx_call *call, bool is_upper)
+{
+    const struct triangle_attributes *attributes = call->attributes;
+    cr_onnx_value diagonal = cr_onnx_number(call, CR_I64, (double)attributes->diagonal);
+    return onnx_give(call, cr_onnx_add(call, "Trilu", .inputs = { call->inputs[0], diagonal },
+                                       .attributes = { CR_ONNX_INT("upper", is_upper) }));
+}
+
+static cr_status tril_onnx(cr_onnx_call *call)
+{
+    return triangle_onnx(call, false);
+}
+
+static cr_status triu_onnx(cr_onnx_call *call)
+{
+    return triangle_onnx(call, true);
+}
+
 static const cr_op tril_op = {
     .name = "tril",
     .summary = "the lower triangle of matrices",
@@ -351,6 +379,7 @@ static const cr_op tril_op = {
     .infer = triangle_infer,
     .forward = { [CR_CPU] = tril_forward },
     .backward = tril_backward,
+    .onnx = tril_onnx,
 };
 
 static const cr_op triu_op = {
@@ -363,6 +392,7 @@ static const cr_op triu_op = {
     .infer = triangle_infer,
     .forward = { [CR_CPU] = triu_forward },
     .backward = triu_backward,
+    .onnx = triu_onnx,
 };
 
 cr_tensor *cr_tril(cr_tensor *x, int64_t diagonal)

@@ -448,6 +448,81 @@ static cr_status layer_backward(cr_gradient_call *call)
     return give_products(call, grads[0]);
 }
 
+/* ---- in ONNX ---- */
+
+/* Blocks of rows in ONNX's order of gates (i o f g of LSTM, z r n of GRU), with a dimension of one
+ * direction before; both tensors one after the other, for biases. */
+static cr_onnx_value write_gates(cr_onnx_call *call, int first, int second, int64_t hidden)
+{
+    static const int orders[RECURRENT_CELL_COUNT][4] = {
+        [RECURRENT_LSTM] = { 0, 3, 1, 2 }, [RECURRENT_GRU] = { 1, 0, 2 }
+    };
+    const struct recurrent_attributes *attributes = call->attributes;
+    int gates = (int)recurrent_gates((enum recurrent_cell)attributes->cell), count = 0;
+    cr_tensor *blocks[8] = { NULL };
+    cr_frame frame = cr_frame_begin();
+    for (int input = first; input <= second && !cr_failed(); input++) {
+        cr_tensor *data = onnx_require_constant(call, input, "the weights");
+        for (int g = 0; g < gates && data; g++)
+            blocks[count++] = cr_narrow(data, 0, orders[attributes->cell][g] * hidden, hidden);
+    }
+    cr_onnx_value made =
+        cr_failed() ? 0 : cr_onnx_tensor(call, cr_unsqueeze(cr_cat(blocks, count, 0), 0));
+    cr_frame_end(frame);
+    return made;
+}
+
+/* A first state with a dimension of one direction; 0: none given. */
+static cr_onnx_value write_state(cr_onnx_call *call, int input)
+{
+    cr_onnx_value state = ONNX_INPUT(call, input);
+    return state ? cr_onnx_unsqueeze(call, state, CR_SHAPE(0)) : 0;
+}
+
+static cr_onnx_value write_cell(cr_onnx_call *call, const struct recurrent_attributes *attributes,
+                                int64_t hidden, cr_onnx_value x)
+{
+    static const char *const types[RECURRENT_CELL_COUNT] = { "RNN", "RNN", "LSTM", "GRU" };
+    bool has_bias = ONNX_INPUT(call, IN_BIAS_IH) && ONNX_INPUT(call, IN_BIAS_HH);
+    bool is_lstm = attributes->cell == RECURRENT_LSTM;
+    cr_onnx_operator operation = {
+        .type = types[attributes->cell],
+        .inputs = { x, write_gates(call, IN_WEIGHT_IH, IN_WEIGHT_IH, hidden),
+                    write_gates(call, IN_WEIGHT_HH, IN_WEIGHT_HH, hidden),
+                    has_bias ? write_gates(call, IN_BIAS_IH, IN_BIAS_HH, hidden) : 0,
+                    ONNX_INPUT(call, IN_LENGTHS) ? onnx_as(call, IN_LENGTHS, CR_I32) : 0,
+                    write_state(call, IN_H0), is_lstm ? write_state(call, IN_C0) : 0 },
+        .attributes = { CR_ONNX_INT("hidden_size", hidden),
+                        CR_ONNX_TEXT("direction", attributes->reverse ? "reverse" : "forward") },
+        .outputs = is_lstm ? 3 : 2,
+    };
+    if (attributes->cell == RECURRENT_GRU)
+        operation.attributes[2] = (cr_onnx_attribute)CR_ONNX_INT("linear_before_reset", 1);
+    if (attributes->cell == RECURRENT_RELU)
+        operation.attributes[2] = (cr_onnx_attribute)CR_ONNX_TEXTS("activations", "Relu");
+    return cr_onnx_add_with(call, operation);
+}
+
+/* ONNX's y is (steps, directions, batch, hidden). */
+static cr_status layer_onnx(cr_onnx_call *call)
+{
+    const struct recurrent_attributes *attributes = call->attributes;
+    int64_t hidden = cr_onnx_fixed_size(call, IN_WEIGHT_HH, 1);
+    cr_onnx_value x = call->inputs[IN_X];
+    if (attributes->batch_first)
+        x = cr_onnx_permute(call, x, CR_SHAPE(1, 0, 2));
+    cr_onnx_value y = write_cell(call, attributes, hidden, x);
+    if (!y)
+        return cr_error_status();
+    for (int i = OUT_H; i <= OUT_C; i++)
+        call->outputs[i] = call->wanted[i] ? cr_onnx_squeeze(call, y + i, CR_SHAPE(0)) : 0;
+    if (!call->wanted[OUT_Y])
+        return cr_error_status();
+    y = cr_onnx_squeeze(call, y, CR_SHAPE(1));
+    return onnx_give(call,
+                     attributes->batch_first ? cr_onnx_permute(call, y, CR_SHAPE(1, 0, 2)) : y);
+}
+
 const cr_op recurrent_layer_op = {
     .name = "_recurrent_layer",
     .summary = "one recurrent layer in one direction",
@@ -464,6 +539,7 @@ const cr_op recurrent_layer_op = {
     .workspace = layer_workspace,
     .forward = { [CR_CPU] = layer_forward },
     .backward = layer_backward,
+    .onnx = layer_onnx,
     .multiply_adds = layer_multiply_adds,
 };
 

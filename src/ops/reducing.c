@@ -119,6 +119,113 @@ static cr_tensor *apply(const cr_op *op, cr_tensor *x, cr_shape dims, bool keepd
     return cr_apply(op, CR_INPUTS(x), &attributes);
 }
 
+/* ---- in ONNX ---- */
+
+static cr_onnx_value reduced(cr_onnx_call *call, const char *type, cr_onnx_value x)
+{
+    const struct reduce_attributes *attributes = call->attributes;
+    return onnx_reduce(call, type, x, &attributes->dims, attributes->keepdim);
+}
+
+static cr_status prod_onnx(cr_onnx_call *call)
+{
+    cr_onnx_value x = onnx_as(call, 0, call->output_specs[0].dtype);
+    return onnx_give(call, reduced(call, "ReduceProd", x));
+}
+
+static cr_status amax_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, reduced(call, "ReduceMax", call->inputs[0]));
+}
+
+static cr_status amin_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, reduced(call, "ReduceMin", call->inputs[0]));
+}
+
+/* Which elements are not zero, as int64. */
+static cr_onnx_value nonzero(cr_onnx_call *call)
+{
+    return cr_onnx_cast(call, onnx_as(call, 0, CR_BOOL), CR_I64);
+}
+
+static cr_status any_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, cr_onnx_cast(call, reduced(call, "ReduceMax", nonzero(call)),
+                                        call->output_specs[0].dtype));
+}
+
+static cr_status all_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, cr_onnx_cast(call, reduced(call, "ReduceMin", nonzero(call)),
+                                        call->output_specs[0].dtype));
+}
+
+static cr_status count_nonzero_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, reduced(call, "ReduceSum", nonzero(call)));
+}
+
+static cr_status nansum_onnx(cr_onnx_call *call)
+{
+    cr_dtype dtype = call->output_specs[0].dtype;
+    cr_onnx_value x = onnx_as(call, 0, dtype);
+    if (cr_dtype_is_floating(dtype))
+        x = cr_onnx_add(
+            call, "Where",
+            .inputs = { cr_onnx_unary(call, "IsNaN", x), cr_onnx_number(call, dtype, 0), x });
+    return onnx_give(call, reduced(call, "ReduceSum", x));
+}
+
+static cr_status norm_onnx(cr_onnx_call *call)
+{
+    const struct reduce_attributes *attributes = call->attributes;
+    cr_dtype dtype = call->output_specs[0].dtype;
+    cr_onnx_value x = call->inputs[0];
+    double p = attributes->p;
+    if (p == 1 || p == 2)
+        return onnx_give(call, reduced(call, p == 1 ? "ReduceL1" : "ReduceL2", x));
+    if (p == 0)
+        return onnx_give(call,
+                         cr_onnx_cast(call, reduced(call, "ReduceSum", nonzero(call)), dtype));
+    x = cr_onnx_unary(call, "Abs", x);
+    if (isinf(p))
+        return onnx_give(call, reduced(call, p > 0 ? "ReduceMax" : "ReduceMin", x));
+    x = reduced(call, "ReduceSum", cr_onnx_with_number(call, "Pow", x, dtype, p));
+    return onnx_give(call, cr_onnx_with_number(call, "Pow", x, dtype, 1 / p));
+}
+
+static cr_status logsumexp_onnx(cr_onnx_call *call)
+{
+    return onnx_give(call, reduced(call, "ReduceLogSumExp", call->inputs[0]));
+}
+
+/* How many elements go into one; 0 with an error if that depends on the batch. */
+static double fixed_count(cr_onnx_call *call, const cr_shape *dims)
+{
+    double count = 1;
+    for (int d = 0; d < dims->ndim; d++)
+        count *= (double)cr_onnx_fixed_size(call, 0, (int)dims->dim[d]);
+    return count;
+}
+
+static cr_status var_mean_onnx(cr_onnx_call *call)
+{
+    const struct reduce_attributes *attributes = call->attributes;
+    cr_dtype dtype = call->output_specs[0].dtype;
+    cr_onnx_value x = call->inputs[0];
+    double count = attributes->correction == 0 ? 1 : fixed_count(call, &attributes->dims);
+    cr_onnx_value mean = onnx_reduce(call, "ReduceMean", x, &attributes->dims, true);
+    cr_onnx_value off = cr_onnx_binary(call, "Sub", x, mean);
+    cr_onnx_value y = reduced(call, "ReduceMean", cr_onnx_binary(call, "Mul", off, off));
+    if (attributes->correction != 0)
+        y = cr_onnx_with_number(call, "Mul", y, dtype,
+                                count / CR_MAX(count - attributes->correction, 0));
+    call->outputs[0] = attributes->root ? cr_onnx_unary(call, "Sqrt", y) : y;
+    call->outputs[1] = call->wanted[1] ? reduced(call, "ReduceMean", x) : 0;
+    return cr_error_status();
+}
+
 /* ---- prod ---- */
 
 static void prod_forward(const cr_call *call)
@@ -208,6 +315,7 @@ static const cr_op prod_op = {
     .save_outputs = CR_SAVE(0),
     .infer = wide_infer,
     .backward = prod_backward,
+    .onnx = prod_onnx,
 };
 
 cr_tensor *cr_prod_dims(cr_tensor *x, cr_shape dims, bool keepdim)
@@ -244,15 +352,19 @@ static cr_status extreme_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
-#define EXTREME(function, word, words)                                                             \
+#define EXTREME(function, word, words, written)                                                    \
     REDUCTION(function, word, words, plain_table),                                                 \
         .flags = CR_OP_STRIDED, .save_inputs = CR_SAVE(0), .save_outputs = CR_SAVE(0),             \
-        .infer = extreme_infer, .backward = extreme_backward
+        .infer = extreme_infer, .backward = extreme_backward, .onnx = written
 
-static const cr_op amax_op = { EXTREME(amax_forward, "amax", "the largest over dimensions") };
-static const cr_op amin_op = { EXTREME(amin_forward, "amin", "the smallest over dimensions") };
-static const cr_op max_op = { EXTREME(amax_forward, "max", "the largest of all elements") };
-static const cr_op min_op = { EXTREME(amin_forward, "min", "the smallest of all elements") };
+static const cr_op amax_op = { EXTREME(amax_forward, "amax", "the largest over dimensions",
+                                       amax_onnx) };
+static const cr_op amin_op = { EXTREME(amin_forward, "amin", "the smallest over dimensions",
+                                       amin_onnx) };
+static const cr_op max_op = { EXTREME(amax_forward, "max", "the largest of all elements",
+                                      amax_onnx) };
+static const cr_op min_op = { EXTREME(amin_forward, "min", "the smallest of all elements",
+                                      amin_onnx) };
 
 cr_tensor *cr_amax(cr_tensor *x, cr_shape dims, bool keepdim)
 {
@@ -312,12 +424,14 @@ static const cr_op any_op = {
     REDUCTION(any_forward, "any", "whether an element is not zero", plain_table),
     .flags = CR_OP_STRIDED | CR_OP_NOT_DIFFERENTIABLE,
     .infer = truth_infer,
+    .onnx = any_onnx,
 };
 
 static const cr_op all_op = {
     REDUCTION(all_forward, "all", "whether no element is zero", plain_table),
     .flags = CR_OP_STRIDED | CR_OP_NOT_DIFFERENTIABLE,
     .infer = truth_infer,
+    .onnx = all_onnx,
 };
 
 static const cr_op count_nonzero_op = {
@@ -325,6 +439,7 @@ static const cr_op count_nonzero_op = {
               plain_table),
     .flags = CR_OP_STRIDED | CR_OP_NOT_DIFFERENTIABLE,
     .infer = count_infer,
+    .onnx = count_nonzero_onnx,
 };
 
 cr_tensor *cr_any(cr_tensor *x, cr_shape dims, bool keepdim)
@@ -369,6 +484,7 @@ static const cr_op nansum_op = {
     .save_inputs = CR_SAVE(0),
     .infer = wide_infer,
     .backward = nansum_backward,
+    .onnx = nansum_onnx,
 };
 
 cr_tensor *cr_nansum(cr_tensor *x, cr_shape dims, bool keepdim)
@@ -478,6 +594,7 @@ static const cr_op norm_op = {
     .save_outputs = CR_SAVE(0),
     .infer = norm_infer,
     .backward = norm_backward,
+    .onnx = norm_onnx,
 };
 
 cr_tensor *cr_norm_dims(cr_tensor *x, double p, cr_shape dims, bool keepdim)
@@ -556,6 +673,7 @@ static const cr_op native_logsumexp_op = {
     .save_outputs = CR_SAVE(0),
     .infer = logsumexp_infer,
     .backward = logsumexp_backward,
+    .onnx = logsumexp_onnx,
 };
 
 static cr_status logsumexp_compose(cr_compose_call *call)
@@ -667,6 +785,7 @@ static const cr_op native_var_mean_op = {
     .save_outputs = CR_SAVE(0),
     .infer = var_infer,
     .backward = var_backward,
+    .onnx = var_mean_onnx,
 };
 
 static cr_status compose_var(cr_compose_call *call, bool root, int outputs)

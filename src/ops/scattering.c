@@ -81,6 +81,12 @@ static cr_status scatter_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status scatter_onnx(cr_onnx_call *call)
+{
+    const struct scatter_attributes *attributes = call->attributes;
+    return onnx_give(call, onnx_scatter(call, attributes->dim, "none", false, call->inputs[2]));
+}
+
 static const cr_op scatter_op = {
     .name = "scatter",
     .summary = "elements written along a dimension by index",
@@ -94,6 +100,7 @@ static const cr_op scatter_op = {
     .infer = scatter_infer,
     .forward = { [CR_CPU] = scatter_forward },
     .backward = scatter_backward,
+    .onnx = scatter_onnx,
 };
 
 cr_tensor *cr_scatter(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source)
@@ -132,6 +139,12 @@ static cr_status scatter_add_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status scatter_add_onnx(cr_onnx_call *call)
+{
+    const struct scatter_attributes *attributes = call->attributes;
+    return onnx_give(call, onnx_scatter(call, attributes->dim, "add", false, call->inputs[2]));
+}
+
 static const cr_op scatter_add_op = {
     .name = "scatter_add",
     .summary = "elements added along a dimension by index",
@@ -145,6 +158,7 @@ static const cr_op scatter_add_op = {
     .infer = scatter_infer,
     .forward = { [CR_CPU] = scatter_add_forward },
     .backward = scatter_add_backward,
+    .onnx = scatter_add_onnx,
 };
 
 cr_tensor *cr_scatter_add(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source)
@@ -232,6 +246,12 @@ static cr_status index_copy_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status index_copy_onnx(cr_onnx_call *call)
+{
+    const struct index_add_attributes *attributes = call->attributes;
+    return onnx_give(call, onnx_scatter(call, attributes->dim, "none", true, call->inputs[2]));
+}
+
 static const cr_op index_copy_op = {
     .name = "index_copy",
     .summary = "entries of a dimension replaced by index",
@@ -245,6 +265,7 @@ static const cr_op index_copy_op = {
     .infer = index_entries_infer,
     .forward = { [CR_CPU] = index_copy_forward },
     .backward = index_copy_backward,
+    .onnx = index_copy_onnx,
 };
 
 cr_tensor *cr_index_copy(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source)
@@ -302,6 +323,16 @@ static cr_status index_add_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status index_add_onnx(cr_onnx_call *call)
+{
+    const struct index_add_attributes *attributes = call->attributes;
+    cr_onnx_value source = call->inputs[2];
+    if (attributes->alpha != 1)
+        source =
+            cr_onnx_with_number(call, "Mul", source, call->input_specs[2].dtype, attributes->alpha);
+    return onnx_give(call, onnx_scatter(call, attributes->dim, "add", true, source));
+}
+
 static const cr_op index_add_op = {
     .name = "index_add",
     .summary = "entries of a dimension added to by index",
@@ -315,6 +346,7 @@ static const cr_op index_add_op = {
     .workspace = index_add_room,
     .forward = { [CR_CPU] = index_add_forward },
     .backward = index_add_backward,
+    .onnx = index_add_onnx,
 };
 
 cr_tensor *cr_index_add(cr_tensor *x, int dim, cr_tensor *index, cr_tensor *source, double alpha)

@@ -288,6 +288,31 @@ static cr_status slice_gradient(cr_gradient_call *call)
     return part_backward(call, place_slice);
 }
 
+/* A bound as a vector of one; the end of the dimension as the largest number, which says the same
+ * of any batch. */
+static cr_onnx_value slice_bound(cr_onnx_call *call, const char *name, int64_t value,
+                                 cr_onnx_size whole)
+{
+    cr_onnx_size size = cr_onnx_attribute_size_of(call, name, 0, value);
+    if (cr_onnx_size_equal(size, whole))
+        size = (cr_onnx_size){ .base = INT64_MAX };
+    return cr_onnx_sizes(call, &size, 1);
+}
+
+static cr_status slice_onnx(cr_onnx_call *call)
+{
+    const struct part_attributes *part = call->attributes;
+    cr_onnx_size whole = call->input_specs[0].dim[part->dim];
+    if (cr_onnx_size_equal(whole, call->output_specs[0].dim[part->dim]))
+        return onnx_give(call, call->inputs[0]);
+    cr_onnx_value step = part->step == 1 ? 0 : cr_onnx_integers(call, CR_SHAPE(part->step));
+    cr_onnx_value start = slice_bound(call, "start", part->start, (cr_onnx_size){ .base = -1 });
+    cr_onnx_value end = slice_bound(call, "end", part->length, whole);
+    cr_onnx_value dim = cr_onnx_integers(call, CR_SHAPE(part->dim));
+    return onnx_give(
+        call, cr_onnx_add(call, "Slice", .inputs = { call->inputs[0], start, end, dim, step }));
+}
+
 static const cr_op slice_op = {
     .name = "slice",
     .summary = "every step-th element of a dimension, without a copy",
@@ -298,6 +323,7 @@ static const cr_op slice_op = {
     .flags = CR_OP_VIEW,
     .infer = slice_infer,
     .backward = slice_gradient,
+    .onnx = slice_onnx,
 };
 
 cr_tensor *cr_slice(cr_tensor *x, int dim, int64_t start, int64_t end, int64_t step)
@@ -376,6 +402,14 @@ static cr_status select_gradient(cr_gradient_call *call)
     return part_backward(call, place_select);
 }
 
+static cr_status select_onnx(cr_onnx_call *call)
+{
+    const struct part_attributes *part = call->attributes;
+    cr_onnx_value index = cr_onnx_number(call, CR_I64, (double)part->start);
+    return onnx_give(call, cr_onnx_add(call, "Gather", .inputs = { call->inputs[0], index },
+                                       .attributes = { CR_ONNX_INT("axis", part->dim) }));
+}
+
 static const cr_op select_op = {
     .name = "select",
     .summary = "one element of a dimension, without a copy",
@@ -386,6 +420,7 @@ static const cr_op select_op = {
     .flags = CR_OP_VIEW,
     .infer = select_infer,
     .backward = select_gradient,
+    .onnx = select_onnx,
 };
 
 cr_tensor *cr_select(cr_tensor *x, int dim, int64_t index)

@@ -166,6 +166,18 @@ static cr_status log_softmax_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status along(cr_onnx_call *call, const char *type)
+{
+    const struct softmax_attributes *attributes = call->attributes;
+    return onnx_give(call, cr_onnx_add(call, type, .inputs = { call->inputs[0] },
+                                       .attributes = { CR_ONNX_INT("axis", attributes->dim) }));
+}
+
+static cr_status softmax_onnx(cr_onnx_call *call)
+{
+    return along(call, "Softmax");
+}
+
 static const cr_op native_softmax_op = {
     .name = "_softmax",
     .summary = "softmax of float32 or float64",
@@ -177,7 +189,13 @@ static const cr_op native_softmax_op = {
     .infer = softmax_infer,
     .forward = { [CR_CPU] = softmax_forward },
     .backward = softmax_backward,
+    .onnx = softmax_onnx,
 };
+
+static cr_status log_softmax_onnx(cr_onnx_call *call)
+{
+    return along(call, "LogSoftmax");
+}
 
 static const cr_op native_log_softmax_op = {
     .name = "_log_softmax",
@@ -190,6 +208,7 @@ static const cr_op native_log_softmax_op = {
     .infer = softmax_infer,
     .forward = { [CR_CPU] = log_softmax_forward },
     .backward = log_softmax_backward,
+    .onnx = log_softmax_onnx,
 };
 
 /* Computed in float32 or float64, and given back in x's dtype. */

@@ -48,6 +48,18 @@ static cr_status sum_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status reduce_to(cr_onnx_call *call, const char *type)
+{
+    const struct sum_attributes *attributes = call->attributes;
+    cr_onnx_value x = onnx_as(call, 0, call->output_specs[0].dtype);
+    return onnx_give(call, onnx_reduce(call, type, x, &attributes->dims, attributes->keepdim));
+}
+
+static cr_status sum_onnx(cr_onnx_call *call)
+{
+    return reduce_to(call, "ReduceSum");
+}
+
 static const cr_op sum_op = {
     .name = "sum",
     .summary = "the sum over dimensions",
@@ -61,6 +73,7 @@ static const cr_op sum_op = {
     .workspace = sum_workspace,
     .forward = { [CR_CPU] = sum_forward },
     .backward = sum_backward,
+    .onnx = sum_onnx,
 };
 
 cr_tensor *cr_sum_dims(cr_tensor *x, cr_shape dims, bool keepdim)
@@ -106,6 +119,11 @@ static cr_status mean_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status mean_onnx(cr_onnx_call *call)
+{
+    return reduce_to(call, "ReduceMean");
+}
+
 static const cr_op mean_op = {
     .name = "mean",
     .summary = "the mean over dimensions",
@@ -118,6 +136,7 @@ static const cr_op mean_op = {
     .workspace = sum_workspace,
     .forward = { [CR_CPU] = mean_forward },
     .backward = mean_backward,
+    .onnx = mean_onnx,
 };
 
 cr_tensor *cr_mean_dims(cr_tensor *x, cr_shape dims, bool keepdim)

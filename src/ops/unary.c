@@ -139,6 +139,66 @@ BACKWARD(erf, cr_mul(cr_mul_scalar(g, 1.128379167095512573896), cr_exp(cr_neg(cr
 /* Steps: the derivative is zero wherever there is one. */
 BACKWARD(step, NULL)
 
+/* ---- in ONNX ---- */
+
+ONNX_DIRECT(neg, "Neg")
+ONNX_DIRECT(abs, "Abs")
+ONNX_DIRECT(sign, "Sign")
+ONNX_DIRECT(exp, "Exp")
+ONNX_DIRECT(log, "Log")
+ONNX_DIRECT(sqrt, "Sqrt")
+ONNX_DIRECT(reciprocal, "Reciprocal")
+ONNX_DIRECT(sin, "Sin")
+ONNX_DIRECT(cos, "Cos")
+ONNX_DIRECT(tan, "Tan")
+ONNX_DIRECT(asin, "Asin")
+ONNX_DIRECT(acos, "Acos")
+ONNX_DIRECT(atan, "Atan")
+ONNX_DIRECT(sinh, "Sinh")
+ONNX_DIRECT(cosh, "Cosh")
+ONNX_DIRECT(tanh, "Tanh")
+ONNX_DIRECT(erf, "Erf")
+ONNX_DIRECT(sigmoid, "Sigmoid")
+ONNX_DIRECT(isnan, "IsNaN")
+ONNX_DIRECT(isinf, "IsInf")
+
+/* What has no operator of its own, as a formula in the input x of that dtype. */
+#define ONNX_FORMULA(function, formula)                                                            \
+    static cr_status function##_onnx(cr_onnx_call *call)                                           \
+    {                                                                                              \
+        CR_UNUSED cr_onnx_value x = call->inputs[0];                                               \
+        CR_UNUSED cr_dtype dtype = call->input_specs[0].dtype;                                     \
+        return onnx_give(call, formula);                                                           \
+    }
+
+ONNX_FORMULA(expm1, cr_onnx_with_number(call, "Sub", cr_onnx_unary(call, "Exp", x), dtype, 1))
+ONNX_FORMULA(log1p, cr_onnx_unary(call, "Log", cr_onnx_with_number(call, "Add", x, dtype, 1)))
+ONNX_FORMULA(log2, cr_onnx_with_number(call, "Div", cr_onnx_unary(call, "Log", x), dtype, log(2)))
+ONNX_FORMULA(log10, cr_onnx_with_number(call, "Div", cr_onnx_unary(call, "Log", x), dtype, log(10)))
+ONNX_FORMULA(rsqrt, cr_onnx_unary(call, "Reciprocal", cr_onnx_unary(call, "Sqrt", x)))
+ONNX_FORMULA(square, cr_onnx_binary(call, "Mul", x, x))
+ONNX_FORMULA(isfinite, cr_onnx_unary(call, "Not",
+                                     cr_onnx_binary(call, "Or", cr_onnx_unary(call, "IsInf", x),
+                                                    cr_onnx_unary(call, "IsNaN", x))))
+ONNX_FORMULA(logical_not, cr_onnx_unary(call, "Not", onnx_as(call, 0, CR_BOOL)))
+
+/* Whole numbers are rounded already. */
+#define ONNX_ROUNDING(function, formula)                                                           \
+    ONNX_FORMULA(function, cr_dtype_is_floating(dtype) ? (formula) : x)
+
+ONNX_ROUNDING(floor, cr_onnx_unary(call, "Floor", x))
+ONNX_ROUNDING(ceil, cr_onnx_unary(call, "Ceil", x))
+ONNX_ROUNDING(round, cr_onnx_unary(call, "Round", x))
+ONNX_ROUNDING(trunc, cr_onnx_binary(call, "Mul", cr_onnx_unary(call, "Sign", x),
+                                    cr_onnx_unary(call, "Floor", cr_onnx_unary(call, "Abs", x))))
+
+static cr_status bitwise_not_onnx(cr_onnx_call *call)
+{
+    if (call->input_specs[0].dtype != CR_BOOL)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "of integers");
+    return onnx_direct(call, "Not");
+}
+
 /* ---- records ---- */
 
 #define UNARY_RECORD(function, text, infer_function, saved, ...)                                   \
@@ -148,6 +208,7 @@ BACKWARD(step, NULL)
                                          .min_inputs = 1,                                          \
                                          .infer = infer_function,                                  \
                                          .forward = { [CR_CPU] = function##_forward },             \
+                                         .onnx = function##_onnx,                                  \
                                          saved,                                                    \
                                          __VA_ARGS__ };                                            \
     cr_tensor *cr_##function(cr_tensor *x)                                                         \

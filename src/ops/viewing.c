@@ -92,6 +92,18 @@ static cr_status view_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status view_onnx(cr_onnx_call *call)
+{
+    const cr_onnx_spec *from = &call->input_specs[0], *to = &call->output_specs[0];
+    bool is_same = from->ndim == to->ndim;
+    for (int d = 0; d < to->ndim && is_same; d++)
+        is_same = cr_onnx_size_equal(from->dim[d], to->dim[d]);
+    call->minds_varying = true;
+    return onnx_give(call, is_same
+                               ? call->inputs[0]
+                               : cr_onnx_reshape(call, call->inputs[0], from, to->dim, to->ndim));
+}
+
 static const cr_op view_op = {
     .name = "view",
     .summary = "the elements in row-major order under another shape, without a copy",
@@ -102,6 +114,7 @@ static const cr_op view_op = {
     .flags = CR_OP_VIEW,
     .infer = view_infer,
     .backward = view_backward,
+    .onnx = view_onnx,
 };
 
 cr_tensor *cr_view(cr_tensor *x, cr_shape shape)
@@ -172,6 +185,14 @@ static cr_status expand_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status expand_onnx(cr_onnx_call *call)
+{
+    const cr_onnx_spec *to = &call->output_specs[0];
+    call->minds_varying = true;
+    return onnx_give(call, cr_onnx_binary(call, "Expand", call->inputs[0],
+                                          cr_onnx_sizes(call, to->dim, to->ndim)));
+}
+
 static const cr_op expand_op = {
     .name = "expand",
     .summary = "sizes of 1 repeated, without a copy",
@@ -182,6 +203,7 @@ static const cr_op expand_op = {
     .flags = CR_OP_VIEW,
     .infer = expand_infer,
     .backward = expand_backward,
+    .onnx = expand_onnx,
 };
 
 cr_tensor *cr_expand(cr_tensor *x, cr_shape shape)

@@ -198,6 +198,46 @@ static cr_status upsample_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+/* Sizes, or one scale for the spatial dimensions, which then may depend on the input's size. */
+static void set_resized(cr_onnx_call *call, const struct interpolate_attributes *attributes,
+                        cr_onnx_operator *resize)
+{
+    const cr_onnx_spec *to = &call->output_specs[0];
+    float scales[CR_MAX_DIMS] = { 1, 1 };
+    if (attributes->scale_factor <= 0 || attributes->recompute_scale_factor) {
+        resize->inputs[3] = cr_onnx_sizes(call, to->dim, to->ndim);
+        return;
+    }
+    for (int d = 2; d < to->ndim; d++)
+        scales[d] = (float)attributes->scale_factor;
+    cr_frame frame = cr_frame_begin();
+    resize->inputs[2] = cr_onnx_tensor(call, cr_from_buffer(scales, CR_SHAPE(to->ndim), CR_F32));
+    cr_frame_end(frame);
+}
+
+static cr_status upsample_onnx(cr_onnx_call *call)
+{
+    const struct interpolate_attributes *attributes = call->attributes;
+    enum resize_mode mode = interpolate_modes[attributes->mode].kernel;
+    bool is_nearest = mode == RESIZE_NEAREST || mode == RESIZE_NEAREST_EXACT;
+    const char *coordinates = attributes->align_corners ? "align_corners" : "half_pixel";
+    if (mode == RESIZE_NEAREST)
+        coordinates = "asymmetric";
+    cr_onnx_operator resize = {
+        .type = "Resize",
+        .inputs = { call->inputs[0] },
+        .attributes = { CR_ONNX_TEXT("mode", is_nearest             ? "nearest"
+                                             : mode == RESIZE_CUBIC ? "cubic"
+                                                                    : "linear"),
+                        CR_ONNX_TEXT("coordinate_transformation_mode", coordinates),
+                        CR_ONNX_TEXT("nearest_mode",
+                                     mode == RESIZE_NEAREST ? "floor" : "round_prefer_ceil"),
+                        CR_ONNX_FLOAT("cubic_coeff_a", -0.75) },
+    };
+    set_resized(call, attributes, &resize);
+    return onnx_give(call, cr_onnx_add_with(call, resize));
+}
+
 static const cr_op upsample_op = {
     .name = "_upsample",
     .summary = "interpolate, but for the mode area",
@@ -209,6 +249,7 @@ static const cr_op upsample_op = {
     .workspace = upsample_workspace,
     .forward = { [CR_CPU] = upsample_forward },
     .backward = upsample_backward,
+    .onnx = upsample_onnx,
 };
 
 static cr_status interpolate_area(cr_compose_call *call)
@@ -431,6 +472,20 @@ static cr_status grid_sample_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+static cr_status grid_sample_onnx(cr_onnx_call *call)
+{
+    static const char *const modes[] = { "bilinear", "nearest", "bicubic" };
+    static const char *const paddings[] = { "zeros", "border", "reflection" };
+    const struct grid_attributes *a = call->attributes;
+    if (call->input_specs[0].ndim != 4)
+        return cr_error_set(CR_ERROR_UNSUPPORTED, "of volumes");
+    return onnx_give(
+        call, cr_onnx_add(call, "GridSample", .inputs = { call->inputs[0], call->inputs[1] },
+                          .attributes = { CR_ONNX_TEXT("mode", modes[a->mode]),
+                                          CR_ONNX_TEXT("padding_mode", paddings[a->padding_mode]),
+                                          CR_ONNX_INT("align_corners", a->align_corners) }));
+}
+
 static const cr_op grid_sample_op = {
     .name = "grid_sample",
     .summary = "images sampled at the points of a grid",
@@ -444,6 +499,7 @@ static const cr_op grid_sample_op = {
     .workspace = half_workspace,
     .forward = { [CR_CPU] = grid_sample_forward },
     .backward = grid_sample_backward,
+    .onnx = grid_sample_onnx,
 };
 
 cr_tensor *cr_grid_sample_with(cr_grid_sample_args args)

@@ -360,6 +360,75 @@ static cr_status window_backward(cr_gradient_call *call)
     return CR_OK;
 }
 
+/* ---- in ONNX ---- */
+
+/* One of query, key and value, (N, windows, heads, rows, depth), or without the windows' dimension
+ * where there are none; transposed: the last two exchanged. */
+static cr_onnx_value write_part(cr_onnx_call *call, cr_onnx_value rows, int part, bool has_windows,
+                                bool is_transposed)
+{
+    int at = has_windows ? 1 : 0; /* dimensions are one further on */
+    cr_onnx_value own =
+        cr_onnx_add(call, "Gather", .inputs = { rows, cr_onnx_number(call, CR_I64, part) },
+                    .attributes = { CR_ONNX_INT("axis", QKV_PARTS + at) });
+    cr_shape order = has_windows ? CR_SHAPE(0, 1, 3, 2, 4) : CR_SHAPE(0, 2, 1, 3);
+    if (is_transposed)
+        order = has_windows ? CR_SHAPE(0, 1, 3, 4, 2) : CR_SHAPE(0, 2, 3, 1);
+    return cr_onnx_permute(call, own, order);
+}
+
+/* The bias of heads and the mask of windows as one that broadcasts to the scores; 0: neither. */
+static cr_onnx_value write_bias(cr_onnx_call *call)
+{
+    cr_onnx_value bias = ONNX_INPUT(call, IN_BIAS), mask = ONNX_INPUT(call, IN_MASK);
+    if (mask)
+        mask = cr_onnx_unsqueeze(call, mask, CR_SHAPE(1));
+    return bias && mask ? cr_onnx_binary(call, "Add", mask, bias) : bias ? bias : mask;
+}
+
+/* Where each row stands in the windows. */
+static cr_onnx_value places_of_rows(cr_onnx_call *call)
+{
+    cr_tensor *windows = onnx_require_constant(call, IN_WINDOWS, "the windows");
+    if (!windows)
+        return 0;
+    cr_frame frame = cr_frame_begin();
+    int64_t rows = tensor_numel(windows);
+    cr_tensor *places = cr_zeros(CR_SHAPE(rows), .dtype = CR_I64);
+    for (int64_t i = 0; i < rows && places; i++)
+        TENSOR_DATA(int64_t, places)[cr_element_int64(windows, i)] = i;
+    cr_onnx_value made = cr_onnx_tensor(call, places);
+    cr_frame_end(frame);
+    return made;
+}
+
+/* Rows are gathered into windows, attended to, and gathered back into their order. */
+static cr_status window_onnx(cr_onnx_call *call)
+{
+    const struct window_attributes *attributes = call->attributes;
+    bool has_windows = ONNX_INPUT(call, IN_WINDOWS) != 0;
+    cr_onnx_value rows = call->inputs[IN_QKV];
+    if (has_windows)
+        rows = cr_onnx_add(call, "Gather", .inputs = { rows, call->inputs[IN_WINDOWS] },
+                           .attributes = { CR_ONNX_INT("axis", QKV_ROWS) });
+    struct onnx_attention attention = {
+        .query = write_part(call, rows, 0, has_windows, false),
+        .transposed_key = write_part(call, rows, 1, has_windows, true),
+        .value = write_part(call, rows, 2, has_windows, false),
+        .bias = write_bias(call),
+        .scale = attributes->scale,
+        .dtype = call->input_specs[IN_QKV].dtype,
+    };
+    cr_onnx_value y = onnx_attend(call, &attention);
+    y = cr_onnx_permute(call, y, has_windows ? CR_SHAPE(0, 1, 3, 2, 4) : CR_SHAPE(0, 2, 1, 3));
+    if (!has_windows)
+        return onnx_give(call, y);
+    const cr_onnx_spec *to = &call->output_specs[0];
+    y = cr_onnx_reshape(call, y, to, to->dim, to->ndim);
+    return onnx_give(call, cr_onnx_add(call, "Gather", .inputs = { y, places_of_rows(call) },
+                                       .attributes = { CR_ONNX_INT("axis", 1) }));
+}
+
 static const cr_op window_op = {
     .name = "_window_attention",
     .summary = "attention inside windows, and the logarithms of its sums",
@@ -375,6 +444,7 @@ static const cr_op window_op = {
     .workspace = window_workspace,
     .forward = { [CR_CPU] = window_forward },
     .backward = window_backward,
+    .onnx = window_onnx,
     .multiply_adds = window_multiply_adds,
 };
 

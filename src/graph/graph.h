@@ -11,6 +11,8 @@
 
 #include "base/base.h"
 #include "cresset/graph.h"
+#include "cresset/onnx_export.h"
+#include "cresset/onnx_node.h"
 #include "cresset/op.h"
 #include "tensor/tensor.h"
 
@@ -121,5 +123,25 @@ void graph_replace(cr_graph *graph, int from, int to);
 /* Removes nodes whose results nobody reads, and values that nobody makes or reads. Values and nodes
  * are numbered anew. */
 void graph_prune(cr_graph *graph);
+
+/* ---- ONNX files (onnx_export.c, onnx_fold.c, onnx_write.c) ---- */
+
+/* Operators and constants with what is read and given. */
+struct onnx_file {
+    const cr_onnx_args *args;
+    cr_onnx_graph *graph;
+    cr_onnx_value inputs[CR_GRAPH_INPUTS];
+    int input_count;
+    cr_onnx_value outputs[CR_GRAPH_OUTPUTS];
+    const char *output_names[CR_GRAPH_OUTPUTS];
+    cr_onnx_spec output_specs[CR_GRAPH_OUTPUTS];
+    int output_count;
+};
+
+/* Batch norms after convolutions and linear layers go into their weights. */
+cr_status onnx_fold(struct onnx_file *file, cr_onnx_report *report);
+
+/* Names what has no name, and writes what the outputs need. */
+cr_status onnx_write(struct onnx_file *file, const char *path, cr_onnx_report *report);
 
 #endif

@@ -228,7 +228,7 @@ ONNX_DIRECT(prelu_kernel, "PRelu")
         cr_onnx_value x = call->inputs[0];                                                         \
         CR_UNUSED cr_dtype dtype = call->input_specs[0].dtype;                                     \
         CR_UNUSED const double *p = call->attributes;                                              \
-        return onnx_give(call, formula);                                                           \
+        return onnx_result(call, formula);                                                         \
     }
 
 ONNX_FORMULA(leaky_relu, cr_onnx_add(call, "LeakyRelu", .inputs = { x },
@@ -262,20 +262,20 @@ static cr_status elu_scaled_onnx(cr_onnx_call *call)
     cr_dtype dtype = call->input_specs[0].dtype;
     cr_onnx_value x = call->inputs[0];
     if (p->third == 1)
-        return onnx_give(call,
-                         p->second == 1
-                             ? cr_onnx_add(call, "Elu", .inputs = { x },
-                                           .attributes = { CR_ONNX_FLOAT("alpha", p->first) })
-                             : cr_onnx_add(call, "Selu", .inputs = { x },
-                                           .attributes = { CR_ONNX_FLOAT("alpha", p->first),
-                                                           CR_ONNX_FLOAT("gamma", p->second) }));
+        return onnx_result(call,
+                           p->second == 1
+                               ? cr_onnx_add(call, "Elu", .inputs = { x },
+                                             .attributes = { CR_ONNX_FLOAT("alpha", p->first) })
+                               : cr_onnx_add(call, "Selu", .inputs = { x },
+                                             .attributes = { CR_ONNX_FLOAT("alpha", p->first),
+                                                             CR_ONNX_FLOAT("gamma", p->second) }));
     cr_onnx_value below =
         cr_onnx_add(call, "Elu", .inputs = { cr_onnx_with_number(call, "Mul", x, dtype, p->third) },
                     .attributes = { CR_ONNX_FLOAT("alpha", p->first) });
     cr_onnx_value is_above = cr_onnx_with_number(call, "Greater", x, dtype, 0);
     cr_onnx_value y = cr_onnx_add(call, "Where", .inputs = { is_above, x, below });
-    return onnx_give(call,
-                     p->second == 1 ? y : cr_onnx_with_number(call, "Mul", y, dtype, p->second));
+    return onnx_result(call,
+                       p->second == 1 ? y : cr_onnx_with_number(call, "Mul", y, dtype, p->second));
 }
 
 /* x/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))) */
@@ -287,7 +287,7 @@ static cr_status gelu_tanh_onnx(cr_onnx_call *call)
     y = cr_onnx_binary(call, "Add", x, cr_onnx_with_number(call, "Mul", y, dtype, 0.044715));
     y = cr_onnx_with_number(call, "Mul", y, dtype, 0.79788456080286535588);
     y = cr_onnx_with_number(call, "Add", cr_onnx_unary(call, "Tanh", y), dtype, 1);
-    return onnx_give(
+    return onnx_result(
         call, cr_onnx_binary(call, "Mul", cr_onnx_with_number(call, "Mul", x, dtype, 0.5), y));
 }
 
@@ -305,7 +305,7 @@ static cr_status softplus_onnx(cr_onnx_call *call)
     if (p->first != 1)
         y = cr_onnx_with_number(call, "Div", y, dtype, p->first);
     cr_onnx_value is_line = cr_onnx_with_number(call, "Greater", angle, dtype, p->second);
-    return onnx_give(call, cr_onnx_add(call, "Where", .inputs = { is_line, x, y }));
+    return onnx_result(call, cr_onnx_add(call, "Where", .inputs = { is_line, x, y }));
 }
 
 /* ---- records ---- */
@@ -812,7 +812,7 @@ static cr_status glu_onnx(cr_onnx_call *call)
     const struct glu_attributes *attributes = call->attributes;
     cr_onnx_value half = cr_onnx_add(call, "Split", .inputs = { call->inputs[0] }, .outputs = 2,
                                      .attributes = { CR_ONNX_INT("axis", attributes->dim) });
-    return onnx_give(
+    return onnx_result(
         call,
         half ? cr_onnx_binary(call, "Mul", half, cr_onnx_unary(call, "Sigmoid", half + 1)) : 0);
 }

@@ -174,7 +174,7 @@ static cr_status scan_onnx(cr_onnx_call *call)
     const struct along_attributes *attributes = call->attributes;
     if (attributes->kind != ALONG_SUM)
         return cr_error_set(CR_ERROR_UNSUPPORTED, "of products or log-sum-exp");
-    return onnx_give(
+    return onnx_result(
         call, cr_onnx_add(call, "CumSum",
                           .inputs = { call->inputs[0],
                                       cr_onnx_number(call, CR_I64, (double)attributes->dim) },

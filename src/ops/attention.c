@@ -422,7 +422,7 @@ static cr_status flash_onnx(cr_onnx_call *call)
     attention.is_bool = attention.mask && call->input_specs[IN_MASK].dtype == CR_BOOL;
     attention.transposed_key = cr_onnx_permute(call, call->inputs[IN_KEY],
                                                onnx_last_exchanged(call->input_specs[IN_KEY].ndim));
-    return onnx_give(call, onnx_attend(call, &attention));
+    return onnx_result(call, onnx_attend(call, &attention));
 }
 
 static const cr_op flash_op = {

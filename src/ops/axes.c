@@ -60,7 +60,7 @@ static cr_status permute_backward(cr_gradient_call *call)
 static cr_status permute_onnx(cr_onnx_call *call)
 {
     const struct permute_attributes *attributes = call->attributes;
-    return onnx_give(call, cr_onnx_permute(call, call->inputs[0], attributes->dims));
+    return onnx_result(call, cr_onnx_permute(call, call->inputs[0], attributes->dims));
 }
 
 static const cr_op permute_op = {
@@ -252,8 +252,8 @@ static cr_status squeeze_onnx(cr_onnx_call *call)
 {
     const struct permute_attributes *attributes = call->attributes;
     if (call->output_specs[0].ndim == call->input_specs[0].ndim)
-        return onnx_give(call, call->inputs[0]);
-    return onnx_give(call, cr_onnx_squeeze(call, call->inputs[0], attributes->dims));
+        return onnx_result(call, call->inputs[0]);
+    return onnx_result(call, cr_onnx_squeeze(call, call->inputs[0], attributes->dims));
 }
 
 static const cr_op squeeze_op = {
@@ -317,7 +317,7 @@ static cr_status unsqueeze_infer(cr_infer_call *call)
 static cr_status unsqueeze_onnx(cr_onnx_call *call)
 {
     const struct dim_attributes *attributes = call->attributes;
-    return onnx_give(call, cr_onnx_unsqueeze(call, call->inputs[0], CR_SHAPE(attributes->dim)));
+    return onnx_result(call, cr_onnx_unsqueeze(call, call->inputs[0], CR_SHAPE(attributes->dim)));
 }
 
 static const cr_op unsqueeze_op = {

@@ -292,7 +292,7 @@ static cr_status native_onnx(cr_onnx_call *call)
                     .attributes = { CR_ONNX_FLOAT("epsilon", attributes->eps) });
     if (residual)
         y = cr_onnx_binary(call, "Add", y, residual);
-    return onnx_give(call, attributes->relu ? cr_onnx_unary(call, "Relu", y) : y);
+    return onnx_result(call, attributes->relu ? cr_onnx_unary(call, "Relu", y) : y);
 }
 
 #define NATIVE_BATCH_NORM                                                                          \

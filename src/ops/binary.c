@@ -287,8 +287,8 @@ static cr_status clamp_backward_fn(cr_gradient_call *call)
 static cr_status clamp_onnx(cr_onnx_call *call)
 {
     const struct clamp_attributes *a = call->attributes;
-    return onnx_give(call,
-                     onnx_clip(call, call->inputs[0], call->input_specs[0].dtype, a->min, a->max));
+    return onnx_result(
+        call, onnx_clip(call, call->inputs[0], call->input_specs[0].dtype, a->min, a->max));
 }
 
 static const cr_op clamp_op = {
@@ -415,29 +415,29 @@ static cr_onnx_value quotient(cr_onnx_call *call)
 
 static cr_status fmod_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, rest(call, true));
+    return onnx_result(call, rest(call, true));
 }
 
 static cr_status remainder_onnx(cr_onnx_call *call)
 {
     cr_onnx_value a = call->inputs[0], b = call->inputs[1];
     if (!cr_dtype_is_floating(call->output_specs[0].dtype))
-        return onnx_give(call, rest(call, false));
-    return onnx_give(
+        return onnx_result(call, rest(call, false));
+    return onnx_result(
         call, cr_onnx_binary(call, "Sub", a, cr_onnx_binary(call, "Mul", quotient(call), b)));
 }
 
 static cr_status floor_divide_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, quotient(call));
+    return onnx_result(call, quotient(call));
 }
 
 static cr_status lerp_onnx(cr_onnx_call *call)
 {
     const cr_onnx_value *in = call->inputs;
     cr_onnx_value way = cr_onnx_binary(call, "Sub", in[1], in[0]);
-    return onnx_give(call,
-                     cr_onnx_binary(call, "Add", in[0], cr_onnx_binary(call, "Mul", in[2], way)));
+    return onnx_result(call,
+                       cr_onnx_binary(call, "Add", in[0], cr_onnx_binary(call, "Mul", in[2], way)));
 }
 
 static cr_status addc_onnx(cr_onnx_call *call, const char *type)
@@ -448,7 +448,7 @@ static cr_status addc_onnx(cr_onnx_call *call, const char *type)
     if (attributes->value != 1)
         part =
             cr_onnx_with_number(call, "Mul", part, call->output_specs[0].dtype, attributes->value);
-    return onnx_give(call, cr_onnx_binary(call, "Add", in[0], part));
+    return onnx_result(call, cr_onnx_binary(call, "Add", in[0], part));
 }
 
 static cr_status addcmul_onnx(cr_onnx_call *call)

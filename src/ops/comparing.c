@@ -37,7 +37,7 @@ ONNX_DIRECT(ge, "GreaterOrEqual")
 static cr_status ne_onnx(cr_onnx_call *call)
 {
     cr_onnx_value equal = cr_onnx_binary(call, "Equal", call->inputs[0], call->inputs[1]);
-    return onnx_give(call, cr_onnx_unary(call, "Not", equal));
+    return onnx_result(call, cr_onnx_unary(call, "Not", equal));
 }
 
 /* Of truths, which numbers become where they may. */
@@ -45,7 +45,7 @@ static cr_status logic_onnx(cr_onnx_call *call, const char *type, bool takes_num
 {
     if (!takes_numbers && call->output_specs[0].dtype != CR_BOOL)
         return cr_error_set(CR_ERROR_UNSUPPORTED, "of integers");
-    return onnx_give(
+    return onnx_result(
         call, cr_onnx_binary(call, type, onnx_as(call, 0, CR_BOOL), onnx_as(call, 1, CR_BOOL)));
 }
 

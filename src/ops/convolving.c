@@ -286,7 +286,7 @@ static cr_status write_convolution(cr_onnx_call *call, bool is_transposed)
     if (is_single)
         operation.inputs[0] = cr_onnx_unsqueeze(call, call->inputs[0], CR_SHAPE(0));
     cr_onnx_value y = cr_onnx_add_with(call, operation);
-    return onnx_give(call, is_single ? cr_onnx_squeeze(call, y, CR_SHAPE(0)) : y);
+    return onnx_result(call, is_single ? cr_onnx_squeeze(call, y, CR_SHAPE(0)) : y);
 }
 
 static cr_status convolution_onnx(cr_onnx_call *call)

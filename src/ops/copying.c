@@ -36,7 +36,7 @@ static cr_status to_dtype_backward(cr_gradient_call *call)
 
 static cr_status to_dtype_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, onnx_as(call, 0, call->output_specs[0].dtype));
+    return onnx_result(call, onnx_as(call, 0, call->output_specs[0].dtype));
 }
 
 static const cr_op to_dtype_op = {
@@ -71,7 +71,7 @@ static cr_status clone_backward(cr_gradient_call *call)
 /* Values of a graph are never written: a copy is the same value. */
 static cr_status clone_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, call->inputs[0]);
+    return onnx_result(call, call->inputs[0]);
 }
 
 static const cr_op clone_op = {

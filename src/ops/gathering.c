@@ -105,8 +105,8 @@ static cr_status index_select_backward(cr_gradient_call *call)
 static cr_status gather_along(cr_onnx_call *call, const char *type)
 {
     const struct dim_attributes *attributes = call->attributes;
-    return onnx_give(call, cr_onnx_add(call, type, .inputs = { call->inputs[0], call->inputs[1] },
-                                       .attributes = { CR_ONNX_INT("axis", attributes->dim) }));
+    return onnx_result(call, cr_onnx_add(call, type, .inputs = { call->inputs[0], call->inputs[1] },
+                                         .attributes = { CR_ONNX_INT("axis", attributes->dim) }));
 }
 
 static cr_status index_select_onnx(cr_onnx_call *call)

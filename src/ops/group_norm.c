@@ -193,7 +193,7 @@ static cr_status native_onnx(cr_onnx_call *call)
             y = cr_onnx_binary(call, i == 1 ? "Mul" : "Add", y,
                                along_channels(call, vector, spec->ndim));
     }
-    return onnx_give(call, y);
+    return onnx_result(call, y);
 }
 
 static const cr_op native_group_norm_op = {

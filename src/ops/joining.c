@@ -103,9 +103,9 @@ static cr_status cat_backward(cr_gradient_call *call)
 static cr_status cat_onnx(cr_onnx_call *call)
 {
     const struct join_attributes *attributes = call->attributes;
-    return onnx_give(call, cr_onnx_add(call, "Concat", .many = call->inputs,
-                                       .many_count = call->input_count,
-                                       .attributes = { CR_ONNX_INT("axis", attributes->dim) }));
+    return onnx_result(call, cr_onnx_add(call, "Concat", .many = call->inputs,
+                                         .many_count = call->input_count,
+                                         .attributes = { CR_ONNX_INT("axis", attributes->dim) }));
 }
 
 static const cr_op cat_op = {

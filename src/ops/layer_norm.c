@@ -218,16 +218,16 @@ static cr_status native_onnx(cr_onnx_call *call)
     cr_onnx_value weight = ONNX_INPUT(call, 1);
     cr_shape row = { .ndim = (int)attributes->dims };
     if (attributes->rms)
-        return onnx_give(call, rms_norm(call, attributes));
+        return onnx_result(call, rms_norm(call, attributes));
     for (int d = 0; d < row.ndim && !weight; d++)
         row.dim[d] = cr_onnx_fixed_size(call, 0, d - row.ndim);
     if (!weight)
         weight = onnx_filled(call, 1, row, call->input_specs[0].dtype);
-    return onnx_give(call,
-                     cr_onnx_add(call, "LayerNormalization",
-                                 .inputs = { call->inputs[0], weight, ONNX_INPUT(call, 2) },
-                                 .attributes = { CR_ONNX_INT("axis", -attributes->dims),
-                                                 CR_ONNX_FLOAT("epsilon", attributes->eps) }));
+    return onnx_result(call,
+                       cr_onnx_add(call, "LayerNormalization",
+                                   .inputs = { call->inputs[0], weight, ONNX_INPUT(call, 2) },
+                                   .attributes = { CR_ONNX_INT("axis", -attributes->dims),
+                                                   CR_ONNX_FLOAT("epsilon", attributes->eps) }));
 }
 
 static const cr_op native_layer_norm_op = {

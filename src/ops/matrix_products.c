@@ -279,7 +279,7 @@ static cr_status linear_backward(cr_gradient_call *call)
 
 static cr_status linear_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, onnx_linear(call));
+    return onnx_result(call, onnx_linear(call));
 }
 
 static const cr_op linear_op = {
@@ -322,7 +322,7 @@ static void linear_gelu_forward(const cr_call *call)
 
 static cr_status linear_gelu_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, onnx_gelu(call, onnx_linear(call), call->output_specs[0].dtype));
+    return onnx_result(call, onnx_gelu(call, onnx_linear(call), call->output_specs[0].dtype));
 }
 
 static const cr_op native_linear_gelu_op = {

@@ -47,10 +47,10 @@ static cr_onnx_value new_value(cr_onnx_graph *graph)
     if (!onnx_grow(&graph->values, graph->value_count, &graph->value_room, sizeof *graph->values))
         return 0;
     if (graph->value_count == 0) /* number 0 is none */
-        graph->values[graph->value_count++] = (struct onnx_value){ .maker = -1 };
+        graph->values[graph->value_count++] = (struct written_value){ .maker = -1 };
     if (!onnx_grow(&graph->values, graph->value_count, &graph->value_room, sizeof *graph->values))
         return 0;
-    graph->values[graph->value_count] = (struct onnx_value){ .maker = -1 };
+    graph->values[graph->value_count] = (struct written_value){ .maker = -1 };
     return graph->value_count++;
 }
 
@@ -59,7 +59,7 @@ cr_onnx_value onnx_graph_value(cr_onnx_graph *graph, const char *name, cr_tensor
     cr_onnx_value value = new_value(graph);
     if (!value)
         return 0;
-    struct onnx_value *made = &graph->values[value];
+    struct written_value *made = &graph->values[value];
     made->name = name ? cr_string_copy(name) : NULL;
     made->is_parameter = name && data;
     made->data = cr_retain(data);
@@ -189,7 +189,7 @@ cr_onnx_value cr_onnx_sizes(cr_onnx_call *call, const cr_onnx_size *sizes, int c
 
 /* ---- operators ---- */
 
-static bool keep_inputs(struct onnx_operator *made, const cr_onnx_operator *from)
+static bool keep_inputs(struct written_operator *made, const cr_onnx_operator *from)
 {
     const cr_onnx_value *inputs = from->many ? from->many : from->inputs;
     int count = from->many ? from->many_count : CR_ONNX_MAX_INPUTS;
@@ -203,7 +203,7 @@ static bool keep_inputs(struct onnx_operator *made, const cr_onnx_operator *from
     return true;
 }
 
-static bool keep_attributes(struct onnx_operator *made, const cr_onnx_operator *from)
+static bool keep_attributes(struct written_operator *made, const cr_onnx_operator *from)
 {
     int count = 0;
     while (count < CR_ONNX_MAX_ATTRIBUTES && from->attributes[count].kind != CR_ONNX_END)
@@ -223,9 +223,9 @@ cr_onnx_value cr_onnx_add_with(cr_onnx_call *call, cr_onnx_operator operation)
                                   sizeof *graph->operators))
         return 0;
     int number = graph->operator_count++;
-    struct onnx_operator *made = &graph->operators[number];
-    *made = (struct onnx_operator){ .type = operation.type,
-                                    .output_count = CR_MAX(operation.outputs, 1) };
+    struct written_operator *made = &graph->operators[number];
+    *made = (struct written_operator){ .type = operation.type,
+                                       .output_count = CR_MAX(operation.outputs, 1) };
     made->scope = cr_string_copy(graph->scope ? graph->scope : "");
     if (!made->scope || !keep_inputs(made, &operation) || !keep_attributes(made, &operation))
         return 0;
@@ -251,7 +251,7 @@ cr_onnx_value cr_onnx_binary(cr_onnx_call *call, const char *type, cr_onnx_value
     return cr_onnx_add(call, type, .inputs = { a, b });
 }
 
-cr_status onnx_give(cr_onnx_call *call, cr_onnx_value value)
+cr_status onnx_result(cr_onnx_call *call, cr_onnx_value value)
 {
     call->outputs[0] = value;
     return cr_error_status();
@@ -259,7 +259,7 @@ cr_status onnx_give(cr_onnx_call *call, cr_onnx_value value)
 
 cr_status onnx_direct(cr_onnx_call *call, const char *type)
 {
-    return onnx_give(
+    return onnx_result(
         call, cr_onnx_add(call, type, .many = call->inputs, .many_count = call->input_count));
 }
 
@@ -281,7 +281,7 @@ cr_onnx_value cr_onnx_tensor(cr_onnx_call *call, cr_tensor *tensor)
     bool is_shared =
         (size_t)tensor_numel(data) * cr_dtype_size((cr_dtype)data->dtype) <= SHARED_CONSTANT_BYTES;
     for (int v = 1; v < graph->value_count && is_shared; v++) {
-        const struct onnx_value *value = &graph->values[v];
+        const struct written_value *value = &graph->values[v];
         if (value->data && !value->is_parameter && tensor_is_contiguous(value->data) &&
             is_same_constant(value->data, data))
             return v;
@@ -349,12 +349,12 @@ static cr_onnx_value permuted_constant(cr_onnx_call *call, cr_onnx_value x, cr_s
 {
     cr_onnx_graph *graph = call->graph;
     for (int v = 1; v < graph->value_count; v++) {
-        const struct onnx_value *value = &graph->values[v];
+        const struct written_value *value = &graph->values[v];
         if (value->permuted_from == x && cr_shape_equal(&value->order, &order))
             return v;
     }
     cr_frame frame = cr_frame_begin();
-    const struct onnx_value *from = &graph->values[x];
+    const struct written_value *from = &graph->values[x];
     cr_tensor *data = cr_contiguous(cr_permute(from->data, order));
     cr_onnx_value made = data ? onnx_graph_value(graph, from->name, data) : 0;
     cr_frame_end(frame);
@@ -388,7 +388,7 @@ cr_onnx_value cr_onnx_permute(cr_onnx_call *call, cr_onnx_value x, cr_shape orde
         is_same = is_same && order.dim[d] == d;
     if (is_same || cr_failed())
         return x;
-    const struct onnx_value *value = &call->graph->values[x];
+    const struct written_value *value = &call->graph->values[x];
     if (value->data && !(value->is_parameter && call->graph->keeps_parameters))
         return permuted_constant(call, x, order);
     return cr_onnx_add(call, "Transpose", .inputs = { x },

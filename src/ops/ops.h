@@ -320,7 +320,7 @@ cr_tensor *nll_spread(cr_tensor *grad, cr_tensor *target, cr_tensor *weight, con
 /* ---- graphs of ONNX operators, as ops write them (onnx_graph.c); graph/ puts them into files ----
  */
 
-struct onnx_value {
+struct written_value {
     char *name;      /* given; NULL: it gets one when the graph is written */
     cr_tensor *data; /* of a constant, retained; NULL: an input, or made by an operator */
     int maker;       /* the operator; -1: none */
@@ -332,7 +332,7 @@ struct onnx_value {
     cr_shape order;
 };
 
-struct onnx_operator {
+struct written_operator {
     const char *type;
     char *scope; /* the dotted name of the layer */
     char *name;  /* given by onnx_graph_name */
@@ -359,9 +359,9 @@ struct onnx_size_source {
 };
 
 struct cr_onnx_graph {
-    struct onnx_value *values; /* value_count of them; number 0 is none */
+    struct written_value *values; /* value_count of them; number 0 is none */
     int value_count, value_room;
-    struct onnx_operator *operators;
+    struct written_operator *operators;
     int operator_count, operator_room;
     struct onnx_computed_size *computed;
     int computed_count, computed_room;
@@ -393,7 +393,7 @@ cr_status onnx_direct(cr_onnx_call *call, const char *type);
     }
 
 /* Sets output 0 and gives the standing status. */
-cr_status onnx_give(cr_onnx_call *call, cr_onnx_value value);
+cr_status onnx_result(cr_onnx_call *call, cr_onnx_value value);
 
 /* For onnx: input i, 0 where it was not given; and converted to a dtype. */
 #define ONNX_INPUT(call, i) ((i) < (call)->input_count ? (call)->inputs[i] : 0)

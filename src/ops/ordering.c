@@ -381,7 +381,7 @@ static cr_status extreme_onnx(cr_onnx_call *call, const char *type)
                                     CR_ONNX_INT("keepdims", is_all ? 0 : attributes->keepdim) });
     if (is_all && attributes->keepdim)
         y = cr_onnx_reshape(call, y, NULL, call->output_specs[0].dim, call->output_specs[0].ndim);
-    return onnx_give(call, y);
+    return onnx_result(call, y);
 }
 
 static cr_status argmax_onnx(cr_onnx_call *call)

@@ -186,9 +186,9 @@ static cr_status pad_onnx(cr_onnx_call *call)
     cr_onnx_value value = attributes->mode == CR_PAD_CONSTANT
                               ? cr_onnx_number(call, call->input_specs[0].dtype, attributes->value)
                               : 0;
-    return onnx_give(call,
-                     cr_onnx_add(call, "Pad", .inputs = { call->inputs[0], list, value },
-                                 .attributes = { CR_ONNX_TEXT("mode", modes[attributes->mode]) }));
+    return onnx_result(
+        call, cr_onnx_add(call, "Pad", .inputs = { call->inputs[0], list, value },
+                          .attributes = { CR_ONNX_TEXT("mode", modes[attributes->mode]) }));
 }
 
 static const cr_op pad_op = {

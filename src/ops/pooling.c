@@ -376,9 +376,9 @@ static cr_status write_uneven_means(cr_onnx_call *call, const cr_shape *in, cons
                             "of three dimensions whose sizes are no multiples of output_size");
     if (spatial == 2)
         y = cr_onnx_binary(call, "MatMul", mean_weights(call, in->dim[0], out->dim[0], false), y);
-    return onnx_give(call, cr_onnx_binary(call, "MatMul", y,
-                                          mean_weights(call, in->dim[spatial - 1],
-                                                       out->dim[spatial - 1], true)));
+    return onnx_result(call, cr_onnx_binary(call, "MatMul", y,
+                                            mean_weights(call, in->dim[spatial - 1],
+                                                         out->dim[spatial - 1], true)));
 }
 
 static cr_status write_adaptive(cr_onnx_call *call, const struct pool_attributes *a, bool is_max)
@@ -402,10 +402,10 @@ static cr_status write_adaptive(cr_onnx_call *call, const struct pool_attributes
     if (cr_failed())
         return cr_error_status();
     if (cr_shape_equal(&in, &out))
-        return onnx_give(call, call->inputs[0]);
+        return onnx_result(call, call->inputs[0]);
     if (is_even && first == 2)
-        return onnx_give(call, write_windows(call, is_max ? "MaxPool" : "AveragePool", &windows,
-                                             call->inputs[0]));
+        return onnx_result(call, write_windows(call, is_max ? "MaxPool" : "AveragePool", &windows,
+                                               call->inputs[0]));
     if (!is_max)
         return write_uneven_means(call, &in, &out);
     return cr_error_set(CR_ERROR_UNSUPPORTED, "of sizes that are no multiples of output_size");
@@ -428,7 +428,7 @@ static cr_status write_pool(cr_onnx_call *call, int spatial, bool is_adaptive, b
     if (is_single)
         x = cr_onnx_unsqueeze(call, x, CR_SHAPE(0));
     cr_onnx_value y = write_windows(call, is_max ? "MaxPool" : "AveragePool", a, x);
-    return onnx_give(call, is_single ? cr_onnx_squeeze(call, y, CR_SHAPE(0)) : y);
+    return onnx_result(call, is_single ? cr_onnx_squeeze(call, y, CR_SHAPE(0)) : y);
 }
 
 /* The records of pooling in one number of dimensions: NAME, its gradient, and for maxima the

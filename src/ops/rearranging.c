@@ -219,7 +219,7 @@ static cr_status flip_onnx(cr_onnx_call *call)
     cr_onnx_value y = call->inputs[0];
     for (int i = 0; i < attributes->dims.ndim; i++)
         y = cr_onnx_slice(call, y, attributes->dims.dim[i], -1, INT64_MIN, -1);
-    return onnx_give(call, y);
+    return onnx_result(call, y);
 }
 
 static const cr_op flip_op = {
@@ -355,8 +355,8 @@ static cr_status triangle_onnx(cr_onnx_call *call, bool is_upper)
 {
     const struct triangle_attributes *attributes = call->attributes;
     cr_onnx_value diagonal = cr_onnx_number(call, CR_I64, (double)attributes->diagonal);
-    return onnx_give(call, cr_onnx_add(call, "Trilu", .inputs = { call->inputs[0], diagonal },
-                                       .attributes = { CR_ONNX_INT("upper", is_upper) }));
+    return onnx_result(call, cr_onnx_add(call, "Trilu", .inputs = { call->inputs[0], diagonal },
+                                         .attributes = { CR_ONNX_INT("upper", is_upper) }));
 }
 
 static cr_status tril_onnx(cr_onnx_call *call)

@@ -519,8 +519,8 @@ static cr_status layer_onnx(cr_onnx_call *call)
     if (!call->wanted[OUT_Y])
         return cr_error_status();
     y = cr_onnx_squeeze(call, y, CR_SHAPE(1));
-    return onnx_give(call,
-                     attributes->batch_first ? cr_onnx_permute(call, y, CR_SHAPE(1, 0, 2)) : y);
+    return onnx_result(call,
+                       attributes->batch_first ? cr_onnx_permute(call, y, CR_SHAPE(1, 0, 2)) : y);
 }
 
 const cr_op recurrent_layer_op = {

@@ -130,17 +130,17 @@ static cr_onnx_value reduced(cr_onnx_call *call, const char *type, cr_onnx_value
 static cr_status prod_onnx(cr_onnx_call *call)
 {
     cr_onnx_value x = onnx_as(call, 0, call->output_specs[0].dtype);
-    return onnx_give(call, reduced(call, "ReduceProd", x));
+    return onnx_result(call, reduced(call, "ReduceProd", x));
 }
 
 static cr_status amax_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, reduced(call, "ReduceMax", call->inputs[0]));
+    return onnx_result(call, reduced(call, "ReduceMax", call->inputs[0]));
 }
 
 static cr_status amin_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, reduced(call, "ReduceMin", call->inputs[0]));
+    return onnx_result(call, reduced(call, "ReduceMin", call->inputs[0]));
 }
 
 /* Which elements are not zero, as int64. */
@@ -151,19 +151,19 @@ static cr_onnx_value nonzero(cr_onnx_call *call)
 
 static cr_status any_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, cr_onnx_cast(call, reduced(call, "ReduceMax", nonzero(call)),
-                                        call->output_specs[0].dtype));
+    return onnx_result(call, cr_onnx_cast(call, reduced(call, "ReduceMax", nonzero(call)),
+                                          call->output_specs[0].dtype));
 }
 
 static cr_status all_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, cr_onnx_cast(call, reduced(call, "ReduceMin", nonzero(call)),
-                                        call->output_specs[0].dtype));
+    return onnx_result(call, cr_onnx_cast(call, reduced(call, "ReduceMin", nonzero(call)),
+                                          call->output_specs[0].dtype));
 }
 
 static cr_status count_nonzero_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, reduced(call, "ReduceSum", nonzero(call)));
+    return onnx_result(call, reduced(call, "ReduceSum", nonzero(call)));
 }
 
 static cr_status nansum_onnx(cr_onnx_call *call)
@@ -174,7 +174,7 @@ static cr_status nansum_onnx(cr_onnx_call *call)
         x = cr_onnx_add(
             call, "Where",
             .inputs = { cr_onnx_unary(call, "IsNaN", x), cr_onnx_number(call, dtype, 0), x });
-    return onnx_give(call, reduced(call, "ReduceSum", x));
+    return onnx_result(call, reduced(call, "ReduceSum", x));
 }
 
 static cr_status norm_onnx(cr_onnx_call *call)
@@ -184,20 +184,20 @@ static cr_status norm_onnx(cr_onnx_call *call)
     cr_onnx_value x = call->inputs[0];
     double p = attributes->p;
     if (p == 1 || p == 2)
-        return onnx_give(call, reduced(call, p == 1 ? "ReduceL1" : "ReduceL2", x));
+        return onnx_result(call, reduced(call, p == 1 ? "ReduceL1" : "ReduceL2", x));
     if (p == 0)
-        return onnx_give(call,
-                         cr_onnx_cast(call, reduced(call, "ReduceSum", nonzero(call)), dtype));
+        return onnx_result(call,
+                           cr_onnx_cast(call, reduced(call, "ReduceSum", nonzero(call)), dtype));
     x = cr_onnx_unary(call, "Abs", x);
     if (isinf(p))
-        return onnx_give(call, reduced(call, p > 0 ? "ReduceMax" : "ReduceMin", x));
+        return onnx_result(call, reduced(call, p > 0 ? "ReduceMax" : "ReduceMin", x));
     x = reduced(call, "ReduceSum", cr_onnx_with_number(call, "Pow", x, dtype, p));
-    return onnx_give(call, cr_onnx_with_number(call, "Pow", x, dtype, 1 / p));
+    return onnx_result(call, cr_onnx_with_number(call, "Pow", x, dtype, 1 / p));
 }
 
 static cr_status logsumexp_onnx(cr_onnx_call *call)
 {
-    return onnx_give(call, reduced(call, "ReduceLogSumExp", call->inputs[0]));
+    return onnx_result(call, reduced(call, "ReduceLogSumExp", call->inputs[0]));
 }
 
 /* How many elements go into one; 0 with an error if that depends on the batch. */

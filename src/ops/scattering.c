@@ -84,7 +84,7 @@ static cr_status scatter_backward(cr_gradient_call *call)
 static cr_status scatter_onnx(cr_onnx_call *call)
 {
     const struct scatter_attributes *attributes = call->attributes;
-    return onnx_give(call, onnx_scatter(call, attributes->dim, "none", false, call->inputs[2]));
+    return onnx_result(call, onnx_scatter(call, attributes->dim, "none", false, call->inputs[2]));
 }
 
 static const cr_op scatter_op = {
@@ -142,7 +142,7 @@ static cr_status scatter_add_backward(cr_gradient_call *call)
 static cr_status scatter_add_onnx(cr_onnx_call *call)
 {
     const struct scatter_attributes *attributes = call->attributes;
-    return onnx_give(call, onnx_scatter(call, attributes->dim, "add", false, call->inputs[2]));
+    return onnx_result(call, onnx_scatter(call, attributes->dim, "add", false, call->inputs[2]));
 }
 
 static const cr_op scatter_add_op = {
@@ -249,7 +249,7 @@ static cr_status index_copy_backward(cr_gradient_call *call)
 static cr_status index_copy_onnx(cr_onnx_call *call)
 {
     const struct index_add_attributes *attributes = call->attributes;
-    return onnx_give(call, onnx_scatter(call, attributes->dim, "none", true, call->inputs[2]));
+    return onnx_result(call, onnx_scatter(call, attributes->dim, "none", true, call->inputs[2]));
 }
 
 static const cr_op index_copy_op = {
@@ -330,7 +330,7 @@ static cr_status index_add_onnx(cr_onnx_call *call)
     if (attributes->alpha != 1)
         source =
             cr_onnx_with_number(call, "Mul", source, call->input_specs[2].dtype, attributes->alpha);
-    return onnx_give(call, onnx_scatter(call, attributes->dim, "add", true, source));
+    return onnx_result(call, onnx_scatter(call, attributes->dim, "add", true, source));
 }
 
 static const cr_op index_add_op = {

@@ -304,12 +304,12 @@ static cr_status slice_onnx(cr_onnx_call *call)
     const struct part_attributes *part = call->attributes;
     cr_onnx_size whole = call->input_specs[0].dim[part->dim];
     if (cr_onnx_size_equal(whole, call->output_specs[0].dim[part->dim]))
-        return onnx_give(call, call->inputs[0]);
+        return onnx_result(call, call->inputs[0]);
     cr_onnx_value step = part->step == 1 ? 0 : cr_onnx_integers(call, CR_SHAPE(part->step));
     cr_onnx_value start = slice_bound(call, "start", part->start, (cr_onnx_size){ .base = -1 });
     cr_onnx_value end = slice_bound(call, "end", part->length, whole);
     cr_onnx_value dim = cr_onnx_integers(call, CR_SHAPE(part->dim));
-    return onnx_give(
+    return onnx_result(
         call, cr_onnx_add(call, "Slice", .inputs = { call->inputs[0], start, end, dim, step }));
 }
 
@@ -406,8 +406,8 @@ static cr_status select_onnx(cr_onnx_call *call)
 {
     const struct part_attributes *part = call->attributes;
     cr_onnx_value index = cr_onnx_number(call, CR_I64, (double)part->start);
-    return onnx_give(call, cr_onnx_add(call, "Gather", .inputs = { call->inputs[0], index },
-                                       .attributes = { CR_ONNX_INT("axis", part->dim) }));
+    return onnx_result(call, cr_onnx_add(call, "Gather", .inputs = { call->inputs[0], index },
+                                         .attributes = { CR_ONNX_INT("axis", part->dim) }));
 }
 
 static const cr_op select_op = {

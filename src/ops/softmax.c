@@ -169,8 +169,8 @@ static cr_status log_softmax_backward(cr_gradient_call *call)
 static cr_status along(cr_onnx_call *call, const char *type)
 {
     const struct softmax_attributes *attributes = call->attributes;
-    return onnx_give(call, cr_onnx_add(call, type, .inputs = { call->inputs[0] },
-                                       .attributes = { CR_ONNX_INT("axis", attributes->dim) }));
+    return onnx_result(call, cr_onnx_add(call, type, .inputs = { call->inputs[0] },
+                                         .attributes = { CR_ONNX_INT("axis", attributes->dim) }));
 }
 
 static cr_status softmax_onnx(cr_onnx_call *call)

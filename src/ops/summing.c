@@ -52,7 +52,7 @@ static cr_status reduce_to(cr_onnx_call *call, const char *type)
 {
     const struct sum_attributes *attributes = call->attributes;
     cr_onnx_value x = onnx_as(call, 0, call->output_specs[0].dtype);
-    return onnx_give(call, onnx_reduce(call, type, x, &attributes->dims, attributes->keepdim));
+    return onnx_result(call, onnx_reduce(call, type, x, &attributes->dims, attributes->keepdim));
 }
 
 static cr_status sum_onnx(cr_onnx_call *call)

@@ -168,7 +168,7 @@ ONNX_DIRECT(isinf, "IsInf")
     {                                                                                              \
         CR_UNUSED cr_onnx_value x = call->inputs[0];                                               \
         CR_UNUSED cr_dtype dtype = call->input_specs[0].dtype;                                     \
-        return onnx_give(call, formula);                                                           \
+        return onnx_result(call, formula);                                                         \
     }
 
 ONNX_FORMULA(expm1, cr_onnx_with_number(call, "Sub", cr_onnx_unary(call, "Exp", x), dtype, 1))

@@ -99,9 +99,9 @@ static cr_status view_onnx(cr_onnx_call *call)
     for (int d = 0; d < to->ndim && is_same; d++)
         is_same = cr_onnx_size_equal(from->dim[d], to->dim[d]);
     call->minds_varying = true;
-    return onnx_give(call, is_same
-                               ? call->inputs[0]
-                               : cr_onnx_reshape(call, call->inputs[0], from, to->dim, to->ndim));
+    return onnx_result(call, is_same
+                                 ? call->inputs[0]
+                                 : cr_onnx_reshape(call, call->inputs[0], from, to->dim, to->ndim));
 }
 
 static const cr_op view_op = {
@@ -189,8 +189,8 @@ static cr_status expand_onnx(cr_onnx_call *call)
 {
     const cr_onnx_spec *to = &call->output_specs[0];
     call->minds_varying = true;
-    return onnx_give(call, cr_onnx_binary(call, "Expand", call->inputs[0],
-                                          cr_onnx_sizes(call, to->dim, to->ndim)));
+    return onnx_result(call, cr_onnx_binary(call, "Expand", call->inputs[0],
+                                            cr_onnx_sizes(call, to->dim, to->ndim)));
 }
 
 static const cr_op expand_op = {

@@ -235,7 +235,7 @@ static cr_status upsample_onnx(cr_onnx_call *call)
                         CR_ONNX_FLOAT("cubic_coeff_a", -0.75) },
     };
     set_resized(call, attributes, &resize);
-    return onnx_give(call, cr_onnx_add_with(call, resize));
+    return onnx_result(call, cr_onnx_add_with(call, resize));
 }
 
 static const cr_op upsample_op = {
@@ -479,7 +479,7 @@ static cr_status grid_sample_onnx(cr_onnx_call *call)
     const struct grid_attributes *a = call->attributes;
     if (call->input_specs[0].ndim != 4)
         return cr_error_set(CR_ERROR_UNSUPPORTED, "of volumes");
-    return onnx_give(
+    return onnx_result(
         call, cr_onnx_add(call, "GridSample", .inputs = { call->inputs[0], call->inputs[1] },
                           .attributes = { CR_ONNX_TEXT("mode", modes[a->mode]),
                                           CR_ONNX_TEXT("padding_mode", paddings[a->padding_mode]),

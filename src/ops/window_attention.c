@@ -422,11 +422,11 @@ static cr_status window_onnx(cr_onnx_call *call)
     cr_onnx_value y = onnx_attend(call, &attention);
     y = cr_onnx_permute(call, y, has_windows ? CR_SHAPE(0, 1, 3, 2, 4) : CR_SHAPE(0, 2, 1, 3));
     if (!has_windows)
-        return onnx_give(call, y);
+        return onnx_result(call, y);
     const cr_onnx_spec *to = &call->output_specs[0];
     y = cr_onnx_reshape(call, y, to, to->dim, to->ndim);
-    return onnx_give(call, cr_onnx_add(call, "Gather", .inputs = { y, places_of_rows(call) },
-                                       .attributes = { CR_ONNX_INT("axis", 1) }));
+    return onnx_result(call, cr_onnx_add(call, "Gather", .inputs = { y, places_of_rows(call) },
+                                         .attributes = { CR_ONNX_INT("axis", 1) }));
 }
 
 static const cr_op window_op = {

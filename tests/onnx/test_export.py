@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Exported models and ops in ONNX Runtime: test_export.py BUILD_FOLDER PEERS_FOLDER [--all]
+
+write_zoo writes models with random weights, write_ops a graph for nearly every op; ONNX Runtime
+for Node runs the files and what it gives is compared within 1e-4 (of the largest result, if that
+is over 1). Where Debian's python3-onnx is there, its checker sees each file first. Skipped where
+npm cannot install onnxruntime-node. With --all (or CRESSET_SLOW=1), every model of the zoo, one
+after the other, and a table at the end."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+TOLERANCE = 1e-4
+SKIPPED = 77
+LARGE = {"inception_v3": 75, "bert_base": 128, "bilstm": 50}  # inputs of --all where 64 will not do
+ITS_OWN = ("mlp", "lenet5", "small_cnn", "convnet")
+
+
+def install_peers(peers):
+    """Whether ONNX Runtime is there, or could be had."""
+    if (peers / "node_modules" / "onnxruntime-node").is_dir():
+        return True
+    if not shutil.which("npm") or not shutil.which("node"):
+        return False
+    environment = dict(os.environ, npm_config_fetch_retries="0", npm_config_fetch_timeout="60000")
+    try:
+        script = HERE.parents[1] / "bench/run.sh"
+        done = subprocess.run([script, "--install-peers", "--peers", peers], env=environment,
+                              capture_output=True, timeout=300, check=False)
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode == 0
+
+
+def check_file(path):
+    """What the checker of the onnx package has against a file; None where there is no checker."""
+    try:
+        import onnx  # Debian's python3-onnx; not everywhere
+    except ImportError:
+        return None
+    try:
+        onnx.checker.check_model(str(path), full_check=path.stat().st_size < 100e6)
+    except Exception as error:  # of several kinds, and of those of protobuf
+        return str(error).strip().splitlines()[0]
+    return ""
+
+
+def run(command, peers, folder):
+    """The results for what a program writes: name, then an error or a difference."""
+    written = subprocess.run([*command], capture_output=True, text=True, check=False)
+    lines = [line for line in written.stdout.splitlines() if line]
+    if not lines:
+        return [{"name": " ".join(map(str, command)), "error": written.stderr.strip() or "nothing"}]
+    results, faults = [], {}
+    for line in map(json.loads, lines):
+        if "model" in line:
+            faults[line["name"]] = check_file(folder / line["model"])
+    done = subprocess.run(["node", HERE / "run_in_ort.js", peers, folder], input="\n".join(lines),
+                          capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        result = json.loads(line)
+        if faults.get(result["name"]):
+            result = {"name": result["name"], "error": "checker: " + faults[result["name"]]}
+        results.append(result)
+    if len(results) < len(lines):
+        results.append({"name": "ONNX Runtime", "error": done.stderr.strip()[-500:]})
+    return results
+
+
+def is_good(result):
+    if "error" in result or result["difference"] == "infinite":
+        return False
+    return result["difference"] <= TOLERANCE * max(result["largest"], 1)
+
+
+def show(result):
+    words = result.get("error") or f"{result['difference']:.1e} of {result['largest']:.3g}"
+    print(f"{'ok    ' if is_good(result) else 'FAILED'} {result['name']}: {words}", flush=True)
+
+
+def all_models(build):
+    listed = subprocess.run([build / "cresset", "models", "--json"], capture_output=True, text=True,
+                            check=True)
+    for model in json.loads(listed.stdout):
+        name = model["name"] if "name" in model else model["model"]
+        yield name if name in ITS_OWN else f"{name}@{LARGE.get(name, 64)}"
+
+
+def main():
+    build, peers = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
+    everything = "--all" in sys.argv or os.environ.get("CRESSET_SLOW") == "1"
+    if not install_peers(peers):
+        print("skipped: onnxruntime-node is not there and npm cannot install it")
+        return SKIPPED
+    results = []
+    programs = [[build / "tests/write_ops"], [build / "tests/write_zoo"]]
+    if everything:
+        programs = [[build / "tests/write_zoo", name] for name in all_models(build)]
+    for program, *names in programs:
+        with tempfile.TemporaryDirectory() as folder:
+            some = run([program, folder, *names], peers, pathlib.Path(folder))
+        for result in some:
+            show(result)
+        results += some
+    failed = [result for result in results if not is_good(result)]
+    worst = max((result["difference"] / max(result["largest"], 1)
+                 for result in results if is_good(result)), default=0)
+    print(f"{len(results) - len(failed)} passed, {len(failed)} failed, "
+          f"largest difference of those that passed {worst:.1e}")
+    return 1 if failed or not results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -15,8 +15,10 @@
 #include <jansson.h>
 
 #include "cresset/error.h"
+#include "cresset/graph.h"
 #include "cresset/image_sets.h"
 #include "cresset/models.h"
+#include "cresset/onnx.h"
 #include "cresset/profile.h"
 #include "cresset/report.h"
 #include "cresset/tensorboard.h"
@@ -808,5 +810,44 @@ typedef struct fact {
 extern const fact exit_facts[4];
 extern const fact environment_facts[5];
 extern const char command_summary[];
+
+/* --- Export (cmd_export.c, export_onnx.c, export_c.c) ---------------------------------------- */
+
+typedef struct export_settings {
+    cr_model_settings model;
+    number_list input;
+    const char *weights, *format, *output, *c_weights;
+    int64_t threads, lanes;
+    bool dynamic_size, no_fold, external_data, json;
+} export_settings;
+
+/* A model on its way into a file: a classifier, an ONNX file, or an architecture by its name. */
+typedef struct export_job {
+    const arguments *args;
+    char *path;                  /* of the file or folder to write */
+    cr_classifier *classifier;   /* NULL: none */
+    cr_onnx *onnx;               /* NULL: none */
+    cr_bound_architecture bound; /* without .onnx */
+    cr_model *model;             /* in eval mode */
+    cr_model *owned;             /* the same, if no classifier has it */
+    cr_model_function function;
+    const void *function_settings;
+    cr_shape sample; /* without the batch */
+    cr_dtype input_dtype;
+    json_t *answer; /* for --json */
+} export_job;
+
+/* Write, check and report a file; false with an error set. */
+bool export_onnx(export_job *job);
+bool export_c(export_job *job);
+
+/* The words of --c-weights. */
+const char *c_weights_words(int index);
+
+/* The model as a graph for samples of a shape; NULL with an error set. */
+cr_graph *export_trace(const export_job *job, cr_shape sample);
+
+/* The size of a file; 0 if it cannot be read. */
+int64_t export_file_bytes(const char *path);
 
 #endif

@@ -151,7 +151,6 @@ class Command(command.FolderTest):
         self.make_data()
         command.run("train", "--data", self.path("data"), "--model", "mlp", "--epochs", "1",
                     "--out", self.path("run"), "--no-report", "--quiet")
-        self.assert_refused(2, "--format and --output", "export", self.path("run"))
         self.assert_refused(2, "--format", "export", self.path("run"), "--format", "cpp", "-o", "x")
         with open(self.path("file"), "w", encoding="utf-8") as file:
             file.write("x")

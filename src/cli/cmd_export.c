@@ -285,7 +285,6 @@ static int run(const arguments *args)
     const export_settings *settings = args->settings;
     const struct export_format *format = format_of(settings);
     export_job job = { .args = args };
-    job.name = args->operands[0];
     job.path = settings->output ? cr_string_copy(settings->output)
                                 : default_path(args->operands[0], format);
     job.answer = json_pack("{s:s, s:s, s:s}", "model", args->operands[0], "format", format->name,

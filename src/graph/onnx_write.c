@@ -295,15 +295,16 @@ static void put_operator(cr_text *text, const cr_onnx_graph *graph,
 
 /* ---- types of values ---- */
 
-/* "batch", "3*batch", or for the spatial sizes of an image "height" and "width"; NULL: no name. */
+/* "batch", "3*batch", "height" and "width" of an image or "length" of a sequence; NULL: no name. */
 static const char *size_name(const struct onnx_file *file, cr_onnx_size size, char *room,
                              size_t length)
 {
-    static const char *const spatial[] = { "height", "width" };
-    const cr_onnx_spec *image = &file->graph->values[file->inputs[0]].spec;
-    for (int d = 2; d < image->ndim && d < 4 && size.symbol; d++) {
-        if (cr_onnx_size_equal(image->dim[d], size))
-            return spatial[d - 2];
+    static const char *const names[] = { "height", "width", "length" };
+    const cr_onnx_spec *input = &file->graph->values[file->inputs[0]].spec;
+    bool is_image = input->ndim == 4;
+    for (int d = is_image ? 2 : 1; d < input->ndim && size.symbol; d++) {
+        if (cr_onnx_size_equal(input->dim[d], size))
+            return names[is_image ? d - 2 : 2];
     }
     if (size.symbol || size.base)
         return NULL;

@@ -32,7 +32,7 @@ class ExportTest(CommandTest):
         self.assertRegex(text, r"ONNX opset 17, IR 8")
         self.assertRegex(text, r"6 batch norms folded")
         self.assertRegex(text, rf"input   input, float32 \(batch, 1, {SIDE}, {SIDE}\)")
-        self.assertRegex(text, r"output  logits, float32 \(batch, 4\)")
+        self.assertRegex(text, r"output  logits, float32 \(batch, 10\)")
         answer = self.assert_json("export", self.trained, "-o", file, "--json")
         self.assertLess(answer["largest_difference"], 1e-4 * max(1, answer["largest_result"]))
         self.assertEqual(answer["bytes"], os.path.getsize(file))
@@ -76,7 +76,7 @@ class ExportTest(CommandTest):
             if ending == "safetensors":
                 self.assert_done("export", file, "-o", again)
             else:
-                self.assert_done("export", "convnet", "--width", "8", "--classes", "4", "--input",
+                self.assert_done("export", "convnet", "--width", "8", "--classes", "10", "--input",
                                  INPUT, "--weights", file, "-o", again)
 
     def test_default_name(self):

@@ -1,6 +1,6 @@
 /* Models of the zoo as ONNX files, with the results that they should give: write_zoo FOLDER
  * [MODEL[@SIZE][:raw]…]. Without names, a selection that is small enough for every run of the tests
- * (see also test_export.py --all). SIZE is the height and width, or the length, of the input; raw:
+ * (see also test_runtime.py --all). SIZE is the height and width, or the length, of the input; raw:
  * without folding.
  *
  * Weights are random. The statistics of norms come from a few batches in training mode, so that no

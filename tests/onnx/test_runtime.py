@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Exported models and ops in ONNX Runtime: test_export.py BUILD_FOLDER PEERS_FOLDER [--all]
+"""Exported models and ops in ONNX Runtime: test_runtime.py BUILD_FOLDER PEERS_FOLDER [--all]
 
 write_zoo writes models with random weights, write_ops a graph for nearly every op; ONNX Runtime
 for Node runs the files and what it gives is compared within 1e-4 (of the largest result, if that

@@ -36,8 +36,9 @@ typedef struct cr_server cr_server;
 
 /* Zero means the default in brackets. */
 typedef struct cr_server_args {
-    /* PATH, NAME=PATH or NAME/VERSION=PATH of a run directory or a file of weights, or PATH of a
-     * folder of such: NAME.safetensors, NAME/ and NAME/VERSION/. A name is made of letters, digits,
+    /* PATH, NAME=PATH or NAME/VERSION=PATH of a run directory, a file of weights or an ONNX
+     * file, or PATH of a folder of such: NAME.safetensors, NAME.onnx, NAME/ and NAME/VERSION/. A
+     * name is made of letters, digits,
      * '.', '_' and '-'; a version is a number [1]. Without a name it is that of the file or folder.
      * The words stay the caller's, and are read as long as the server lives. */
     const char *const *models;

@@ -152,9 +152,10 @@ const cli_command serve_command = {
         "Speaks the Open Inference Protocol v2 (with binary tensors), TorchServe's /predictions, "
         "and Prometheus' /metrics, and shows a page to try the models at its address. Requests "
         "that wait together are run together.\n\nMODEL is a run directory, a file of weights that "
-        "cresset train wrote, or a folder of such (NAME.safetensors, NAME/ or NAME/VERSION/), and "
-        "may be given a name: NAME=PATH or NAME/VERSION=PATH. When a file changes it is read "
-        "again, and takes the old one's place once it has been read and run without fault.\n\n"
+        "cresset train wrote, an ONNX file, or a folder of such (NAME.safetensors, NAME.onnx, "
+        "NAME/ or NAME/VERSION/), and may be given a name: NAME=PATH or NAME/VERSION=PATH. When a "
+        "file changes it is read again, and takes the old one's place once it has been read and "
+        "run without fault.\n\n"
         "SIGTERM and Ctrl-C end the server: it answers what has come, for at most 30 seconds.",
     .examples = examples,
     .example_count = COUNT_OF(examples),

@@ -320,6 +320,34 @@ static void explain(job *work)
     cr_error_clear();
 }
 
+/* What went wrong with a batch: bad values in it (an index that is out of range), or else. */
+static int failure_status(void)
+{
+    cr_status status = cr_error_status();
+    bool asked_for = status == CR_ERROR_ARGUMENT || status == CR_ERROR_SHAPE;
+    return asked_for ? 400 : status == CR_ERROR_MEMORY ? 503 : 500;
+}
+
+/* Runs a batch; if it fails, each of its pieces by itself, so that one bad request does not take
+ * the others with it. */
+static void run_pieces(batch *b)
+{
+    if (run_batch(b))
+        return;
+    for (int i = 0; i < b->count; i++) {
+        batch alone = { .runner = b->runner, .count = 1, .rows = b->pieces[i].rows };
+        alone.pieces[0] = b->pieces[i];
+        job *work = alone.pieces[0].work;
+        if (b->count > 1) {
+            cr_error_clear();
+            run_batch(&alone);
+        }
+        if (cr_failed() && !work->status)
+            fail_job(work, failure_status(), cr_error_message());
+    }
+    cr_error_clear();
+}
+
 /* Writes down in the jobs how their batch went; the list of those that are done. */
 static job *account(const batch *b, double seconds)
 {
@@ -329,15 +357,12 @@ static job *account(const batch *b, double seconds)
         work->computed += seconds;
         work->batch = b->rows > work->batch ? b->rows : work->batch;
         work->finished += b->pieces[i].rows;
-        if (cr_failed() && !work->status)
-            fail_job(work, cr_error_status() == CR_ERROR_MEMORY ? 503 : 500, cr_error_message());
         if (work->finished == work->rows) {
             work->next = NULL;
             *end = work;
             end = &work->next;
         }
     }
-    cr_error_clear();
     return done;
 }
 
@@ -358,7 +383,7 @@ static void serve_batch(model_version *version, batch *b)
     version->running = b->rows;
     pthread_mutex_unlock(&version->lock);
     double began = cr_clock_seconds();
-    run_batch(b);
+    run_pieces(b);
     double seconds = cr_clock_seconds() - began;
     job *done = account(b, seconds);
     for (job *each = done; each; each = each->next)

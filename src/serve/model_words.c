@@ -13,7 +13,7 @@
 #define NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 #define MAX_NAME        128
 
-static bool has_ending(const char *path, const char *ending)
+bool model_has_ending(const char *path, const char *ending)
 {
     size_t length = strlen(path), tail = strlen(ending);
     return length > tail && strcmp(path + length - tail, ending) == 0;
@@ -21,7 +21,7 @@ static bool has_ending(const char *path, const char *ending)
 
 static bool is_model_file(const char *path)
 {
-    return has_ending(path, ".safetensors");
+    return model_has_ending(path, ".safetensors") || model_has_ending(path, ".onnx");
 }
 
 char *model_run_weights(const char *folder)
@@ -152,10 +152,12 @@ static bool add_path(cr_server *server, const char *path)
     if (!for_each_in(path, add_entry, server, NULL))
         return false;
     if (server->model_count == before)
-        cr_error_set(CR_ERROR_IO,
-                     "%s holds no model: neither a run, nor a file NAME.safetensors, nor a folder "
-                     "NAME/VERSION with one",
-                     path);
+        cr_error_set(
+            CR_ERROR_IO,
+            "%s holds no model: neither a run, nor a file NAME.safetensors or NAME.onnx, nor "
+            "a folder "
+            "NAME/VERSION with one",
+            path);
     return !cr_failed();
 }
 

@@ -30,6 +30,8 @@ void runner_release(runner *r)
     free_specs(r->inputs, r->input_count);
     free_specs(r->outputs, r->output_count);
     cr_classifier_free(r->classifier);
+    cr_model_free(r->model);
+    cr_onnx_close(r->onnx);
     cr_free(r);
 }
 
@@ -93,26 +95,47 @@ static bool try_out(const runner *r)
     return good;
 }
 
+static bool open_classifier(runner *r, const char *path)
+{
+    r->classifier = cr_classifier_load(path);
+    if (!r->classifier)
+        return false;
+    cr_model_train(r->classifier->model, false);
+    return describe_classifier(r) && split_list(r) && try_out(r);
+}
+
 runner *runner_load(const char *path)
 {
     runner *r = cr_failed() ? NULL : cr_alloc_zeroed(1, sizeof *r);
     if (!r)
         return NULL;
     atomic_init(&r->references, 1);
-    r->classifier = cr_classifier_load(path);
-    if (r->classifier)
-        cr_model_train(r->classifier->model, false);
-    if (r->classifier && describe_classifier(r) && split_list(r) && try_out(r))
+    if (model_has_ending(path, ".onnx") ? runner_open_onnx(r, path) : open_classifier(r, path))
         return r;
     runner_release(r);
     return NULL;
 }
 
+static void run_classifier(const runner *r, cr_tensor *input, cr_tensor **outputs)
+{
+    outputs[0] = cr_contiguous(cr_classifier_forward(r->classifier, input));
+    outputs[1] = cr_contiguous(cr_softmax(outputs[0], 1));
+}
+
+static void run_onnx(const runner *r, cr_tensor *const *inputs, cr_tensor **outputs)
+{
+    cr_onnx_run_all(cr_root(r->model), r->onnx, inputs, r->input_count, outputs, r->output_count);
+    for (int i = 0; i < r->output_count; i++)
+        outputs[i] = cr_contiguous(outputs[i]);
+}
+
 bool runner_run(const runner *r, cr_tensor *const *inputs, cr_tensor **outputs)
 {
     bool was = cr_set_grad_enabled(false);
-    outputs[0] = cr_contiguous(cr_classifier_forward(r->classifier, inputs[0]));
-    outputs[1] = cr_contiguous(cr_softmax(outputs[0], 1));
+    if (r->classifier)
+        run_classifier(r, inputs[0], outputs);
+    else
+        run_onnx(r, inputs, outputs);
     cr_set_grad_enabled(was);
     return !cr_failed();
 }

@@ -17,6 +17,7 @@
 #include <microhttpd.h>
 
 #include "cresset/classifier.h"
+#include "cresset/onnx.h"
 #include "cresset/serve.h"
 #include "cresset/text.h"
 
@@ -91,14 +92,17 @@ typedef struct runner {
     const char *platform;
     int input_count, output_count;
     tensor_spec *inputs, *outputs;
-    bool batches;                        /* any number of rows run together */
-    cr_classifier *classifier;           /* NULL if it is none */
+    bool batches;  /* any number of rows run together */
+    cr_onnx *onnx; /* a model from an ONNX file, and its weights; or */
+    cr_model *model;
+    cr_classifier *classifier;           /* a classifier of ours */
     cr_transform_list pictures, tensors; /* of a classifier: what is done to a picture, then to it
                                           * as a tensor */
 } runner;
 
 /* Reads a model and runs it once. NULL with an error set. */
 runner *runner_load(const char *path);
+bool runner_open_onnx(runner *r, const char *path); /* its part for ONNX files (runner_onnx.c) */
 runner *runner_retain(runner *r);
 void runner_release(runner *r);
 
@@ -205,6 +209,9 @@ void model_folder_look(cr_server *server, const char *word);
 
 /* The file of weights in a run directory, NULL if it is none; to be freed. */
 char *model_run_weights(const char *folder);
+
+/* True if a path ends so, and is longer. */
+bool model_has_ending(const char *path, const char *ending);
 
 /* Adds a version and reads it. */
 bool repository_add_version(cr_server *server, const char *name, int64_t number, const char *path);

@@ -27,6 +27,7 @@
 #include "cresset/profile.h"
 #include "cresset/random.h"
 #include "cresset/safetensors.h"
+#include "cresset/self_supervised.h"
 #include "cresset/sequence_layers.h"
 #include "cresset/state_dict.h"
 #include "cresset/system.h"

@@ -223,6 +223,10 @@ cr_sampler *cr_sampler_weighted(const double *weights, int64_t size, int64_t dra
 /* `draws` indices (0: size of the set) in which each class that has samples comes equally often (to
  * within one); within a class every sample comes once before any comes twice. */
 cr_sampler *cr_sampler_balanced(cr_dataset *set, int64_t draws);
+
+/* Each index of another sampler's order `times` times in a row, so that a loader makes as many
+ * views of a sample. Takes the other over, also when it fails. */
+cr_sampler *cr_sampler_repeat(cr_sampler *sampler, int times);
 void cr_sampler_free(cr_sampler *sampler);
 
 /* The number of indices of an epoch, and the indices, into room for that many. */

@@ -27,6 +27,7 @@ typedef struct cr_model_settings {
     bool small_stem; /* resnet, for small images: first a 3×3 convolution of stride 1, no pooling */
     double dropout;  /* before the last layer; 0: the architecture's own */
     int64_t head;    /* hidden units of a perceptron in place of the last layer; 0: none */
+    bool no_head;    /* features (N, C) in place of the last layer's logits */
     bool no_dropout;         /* none at all, and no stochastic depth */
     int64_t width;           /* convnet: channels of the first stage (32); mlp: hidden units (128);
                                 bert_base: features (768); bilstm: units (256) */

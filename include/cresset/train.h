@@ -13,6 +13,7 @@
 
 #include "cresset/classifier.h"
 #include "cresset/optim.h"
+#include "cresset/self_supervised.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -52,6 +53,18 @@ typedef struct cr_train_rate {
     double scale;
 } cr_train_rate;
 
+/* Consistency on samples without labels, by FixMatch (cr_fixmatch_loss): with each batch come
+ * `ratio` times as many of them. They are changed weakly as the settings' `augment` says, and
+ * strongly as `strong` says; the loss of the strongly changed ones is added, times `weight`. */
+typedef struct cr_consistency_settings {
+    cr_dataset *data; /* labels, if it has any, are not looked at; NULL: no consistency */
+    int64_t ratio;
+    double threshold; /* the least probability of a class that is taken for the label */
+    double weight;
+    cr_transform_list strong;
+    bool teacher; /* labels come from the moving average (ema_decay) instead of the model */
+} cr_consistency_settings;
+
 typedef struct cr_train_settings {
     int64_t epochs;
     int64_t batch_size;
@@ -83,6 +96,9 @@ typedef struct cr_train_settings {
     int64_t unfreeze_every;    /* at first the last part is trained alone, and every so many epochs
                                 * one more; 0: all from the beginning */
     cr_transform_list augment; /* before the classifier's own transforms */
+    cr_consistency_settings consistency;
+    /* Pretraining without labels in place of classification: see cr_train. */
+    cr_contrast_settings contrast;
     uint64_t seed;
     int workers;
     int64_t early_stopping;      /* epochs without a better validation accuracy; 0: never */
@@ -92,7 +108,8 @@ typedef struct cr_train_settings {
     bool checkpoint_activations; /* see cr_model_checkpoint; the weights are the same */
 } cr_train_settings;
 
-/* 10 epochs of batches of 128, AdamW at 1e-3, a cosine schedule; workers 2. */
+/* 10 epochs of batches of 128, AdamW at 1e-3, a cosine schedule; workers 2; of consistency a ratio
+ * of 7, a threshold of 0.95 and a weight of 1. */
 cr_train_settings cr_train_defaults(void);
 
 /* The numbers of one epoch. Of samples with several labels accuracy is the share of labels that are
@@ -168,10 +185,14 @@ cr_sampler *cr_train_sampler(cr_dataset *train, const cr_train_settings *setting
  * spaces. To be freed with cr_free; NULL on failure. */
 char *cr_train_parts(const cr_model *model);
 
-/* Trains a classifier. Afterwards it holds the last weights (the average, with ema_decay); the best
- * are in the run directory. The result is filled as far as the run came, also on failure, and is to
- * be freed. A loss that is not finite ends the run with CR_ERROR_NUMERIC; what was saved before
- * stands. */
+/* Trains a classifier. With settings.contrast its encoder is pretrained without labels instead: the
+ * classifier must be made with settings.no_head, and gives features; each batch is seen in two
+ * views, both changed as `augment` says; accuracies are those of the contrastive task and, where
+ * the validation set has classes, of nearest neighbours (cr_neighbour_accuracy, of 20 among at most
+ * 5,000 samples of training, judged on at most 2,000). Afterwards it holds the last weights (the
+ * average, with ema_decay); the best are in the run directory. The result is filled as far as the
+ * run came, also on failure, and is to be freed. A loss that is not finite ends the run with
+ * CR_ERROR_NUMERIC; what was saved before stands. */
 cr_status cr_train(cr_classifier *classifier, cr_dataset *train, cr_dataset *validation,
                    cr_train_settings settings, cr_train_run run, cr_train_result *result);
 void cr_train_result_free(cr_train_result *result);

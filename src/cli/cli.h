@@ -185,6 +185,7 @@ extern const cli_command models_command;
 extern const cli_command predict_command;
 extern const cli_command serve_command;
 extern const cli_command train_command;
+extern const cli_command pretrain_command;
 
 /* Command `index` in the order of the help and its name, NULL past the end; and one by its name. */
 const cli_command *command_at(int index);
@@ -665,6 +666,8 @@ json_t *memory_to_json(const cr_memory_report *report);
 
 typedef struct train_options {
     const char *data, *augment, *split, *group_by, *label_by, *broken;
+    const char *unlabeled, *strong_augment;
+    int64_t labels;
     double validation;
     const char *architecture, *weights, *from, *freeze, *preprocess, *crop, *normalize, *rates;
     int64_t resize;
@@ -690,6 +693,14 @@ bool train_options_translate(const train_options *chosen, char *rates,
                              cr_transform_list *transforms, cr_train_settings *settings);
 
 int run_train(const arguments *args);
+
+/* What pretrain shares with train (cmd_train.c). The run directory: the one given (NULL: the next
+ * one in runs/), which must not hold a run yet; NULL with an error set. The settings as args.json
+ * keeps them, to be freed; NULL if out of memory. A resumed run: `run` is called with the settings
+ * that it was begun with. */
+char *new_run_folder(const char *out, const char *name, bool dry_run);
+char *run_arguments(const arguments *args);
+int resume_run(const arguments *args, int (*run)(const arguments *args));
 
 /* Draws the first batch of training, with its changes and labels, to a .png or .svg file
  * (show_batch.c). False with an error set. */
@@ -742,6 +753,12 @@ bool training_data_open(training_data *data, const data_plan *plan,
  * false if the folder holds no run. */
 bool run_data_plan(const char *folder, data_plan *plan, json_t **owner);
 void training_data_close(training_data *data);
+
+/* Samples without labels (unlabeled.c). Leaves `count` samples of training, of all classes equally
+ * many, as if the others had no labels; and opens the pictures of a data set (its training part),
+ * or of a folder that has any at whatever depth. False, or NULL, with an error set. */
+bool keep_labels(training_data *data, int64_t count, uint64_t seed);
+cr_dataset *open_unlabeled(const char *name);
 
 /* What is shown while a run goes on. */
 typedef struct training_view {

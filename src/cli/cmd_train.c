@@ -25,6 +25,7 @@ typedef struct session {
     cr_transform_list transforms; /* of evaluation */
     char *rates;                  /* the text that the names of settings.rates stand in */
     training_data data;
+    cr_dataset *unlabeled;
     cr_classifier *classifier;
     char *folder;
     bool goes_on; /* from saved weights */
@@ -130,28 +131,48 @@ static bool make_classifier(session *s)
     return !chosen->freeze || freeze(s);
 }
 
-/* The run directory: the one given, which must not hold a run yet, or the next one in runs/. */
+char *new_run_folder(const char *out, const char *name, bool dry_run)
+{
+    if (!out)
+        return dry_run ? cr_string_format("runs/%s-...", name) : make_run_folder("runs", name);
+    if (is_run_folder(out)) {
+        cr_error_set(CR_ERROR_STATE,
+                     "%s already holds a run; go on with --resume %s, or choose "
+                     "another --out",
+                     out, out);
+        return NULL;
+    }
+    return dry_run || cr_folder_make(out) == CR_OK ? cr_string_copy(out) : NULL;
+}
+
 static bool make_folder(session *s)
 {
     const train_options *chosen = s->chosen;
     const char *own = chosen->name ? chosen->name : s->classifier->bound.architecture->name;
-    if (!chosen->out) {
-        char *name = cr_string_format("%s%s", own, chosen->find_lr ? "-lr" : "");
-        if (name)
-            s->folder = chosen->dry_run ? cr_string_format("runs/%s-...", name)
-                                        : make_run_folder("runs", name);
-        cr_free(name);
-        return s->folder != NULL;
-    }
-    if (is_run_folder(chosen->out)) {
-        cr_error_set(CR_ERROR_STATE,
-                     "%s already holds a run; go on with --resume %s, or choose "
-                     "another --out",
-                     chosen->out, chosen->out);
+    char *name = cr_string_format("%s%s", own, chosen->find_lr ? "-lr" : "");
+    if (name)
+        s->folder = new_run_folder(chosen->out, name, chosen->dry_run);
+    cr_free(name);
+    return s->folder != NULL;
+}
+
+/* The few labels, and the pictures without. */
+static bool open_few_labels(session *s)
+{
+    const train_options *chosen = s->chosen;
+    if (chosen->labels > 0 && !keep_labels(&s->data, chosen->labels, (uint64_t)chosen->seed))
         return false;
-    }
-    s->folder = cr_string_copy(chosen->out);
-    return s->folder && (chosen->dry_run || cr_folder_make(s->folder) == CR_OK);
+    if (chosen->unlabeled)
+        s->unlabeled = open_unlabeled(chosen->unlabeled);
+    s->settings.consistency.data = s->unlabeled;
+    int64_t own = cr_dataset_sample_shape(s->data.train).dim[0];
+    int64_t other = cr_dataset_sample_shape(s->unlabeled).dim[0];
+    if (s->unlabeled && own != other)
+        cr_error_set(CR_ERROR_SHAPE,
+                     "the pictures of --unlabeled have %lld channels, those to train on %lld; both "
+                     "must be of one kind",
+                     (long long)other, (long long)own);
+    return !cr_failed();
 }
 
 static bool set_up(session *s)
@@ -165,7 +186,7 @@ static bool set_up(session *s)
                        .validation = chosen->validation,
                        .seed = (uint64_t)chosen->seed,
                        .skips_broken = strcmp(chosen->broken, "skip") == 0 };
-    if (!training_data_open(&s->data, &plan, NULL))
+    if (!training_data_open(&s->data, &plan, NULL) || !open_few_labels(s))
         return false;
     if (chosen->resume) {
         s->folder = cr_string_copy(chosen->resume);
@@ -178,6 +199,7 @@ static void tear_down(session *s)
 {
     cr_classifier_free(s->classifier);
     training_data_close(&s->data);
+    cr_dataset_free(s->unlabeled);
     cr_free(s->folder);
     cr_free(s->rates);
     cr_frame_end_all();
@@ -187,13 +209,13 @@ static void tear_down(session *s)
 
 /* The settings as args.json keeps them, without those that belong to this call alone: given back to
  * --config they start the same run anew. NULL if out of memory. */
-static char *lasting_arguments(const session *s)
+char *run_arguments(const arguments *args)
 {
     static const char *const passing[] = { "resume",        "out",           "dry-run",
                                            "quiet",         "json",          "profile",
                                            "profile-steps", "profile-trace", "show-batch",
                                            "find-lr" };
-    json_t *object = arguments_to_json(s->args);
+    json_t *object = arguments_to_json(args);
     for (int i = 0; i < COUNT_OF(passing); i++)
         json_object_del(object, passing[i]);
     char *text = object ? json_dumps(object, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) : NULL;
@@ -204,7 +226,7 @@ static char *lasting_arguments(const session *s)
 static cr_status train(session *s, training_view *view, cr_train_result *result)
 {
     const train_options *chosen = s->chosen;
-    char *text = lasting_arguments(s);
+    char *text = run_arguments(s->args);
     cr_train_run run = {
         .folder = s->folder,
         .arguments = text,
@@ -336,7 +358,7 @@ static bool is_free_on_resume(const char *name)
 }
 
 /* The settings of the run, with what may differ taken from the command line. */
-static int resume(const arguments *args)
+int resume_run(const arguments *args, int (*run)(const arguments *args))
 {
     const char *folder = ((const train_options *)args->settings)->resume;
     for (int i = 0; i < args->command->option_count; i++) {
@@ -357,7 +379,7 @@ static int resume(const arguments *args)
     arguments settled;
     int status = STATUS_USAGE;
     if (arguments_parse_over(&settled, args->command, args->word_count, args->words, path))
-        status = run_with(&settled);
+        status = run(&settled);
     arguments_free(&settled);
     cr_free(path);
     return status;
@@ -381,5 +403,5 @@ int run_train(const arguments *args)
     const train_options *chosen = args->settings;
     if (chosen->transforms)
         return list_transforms();
-    return chosen->resume ? resume(args) : run_with(args);
+    return chosen->resume ? resume_run(args, run_with) : run_with(args);
 }

@@ -9,9 +9,9 @@
 
 /* In the order of the help. */
 static const cli_command *const commands[] = {
-    &train_command,  &eval_command,   &predict_command,    &serve_command,
-    &export_command, &models_command, &data_command,       &bench_command,
-    &info_command,   &help_command,   &completion_command,
+    &train_command, &pretrain_command, &eval_command,   &predict_command,
+    &serve_command, &export_command,   &models_command, &data_command,
+    &bench_command, &info_command,     &help_command,   &completion_command,
 };
 
 const cli_command *command_at(int index)

@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #define DATA       "Data"
+#define UNLABELED  "Pictures without labels"
 #define MODEL      "Model"
 #define TRAINING   "Training"
 #define OPTIMIZER  "Optimiser"
@@ -65,6 +66,23 @@ static const cli_option options[] = {
       "N", "0", "samples in an epoch; 0 is all" },
     { "workers", 'j', DATA, INTEGER(train_options, workers, 0, 256), "N", "2",
       "threads that prepare batches; results do not depend on it" },
+
+    { "labels", 0, UNLABELED, INTEGER(train_options, labels, 0, INT32_MAX), "N", "0",
+      "train on the labels of N samples only, of all classes equally many; 0 is all" },
+    { "unlabeled", 0, UNLABELED, FOLDER_PATH(train_options, unlabeled), "DATA", NULL,
+      "learn from these pictures, too, whose labels are not looked at (FixMatch): what the model "
+      "is "
+      "sure of when it sees one changed by --augment, it shall say of it changed strongly" },
+    { "unlabeled-ratio", 0, UNLABELED, INTEGER(train_options, train.consistency.ratio, 1, 1000),
+      "N", "7", "how many of them come with each sample of a batch" },
+    { "unlabeled-weight", 0, UNLABELED, REAL(train_options, train.consistency.weight, 0, 1e6), "X",
+      "1", "what their part of the loss is multiplied by" },
+    { "confidence", 0, UNLABELED, REAL(train_options, train.consistency.threshold, 0, 1), "X",
+      "0.95", "probability from which the model is sure" },
+    { "strong-augment", 0, UNLABELED, TEXT(train_options, strong_augment), "LIST", NULL,
+      "the strong changes [those of --augment, then randaugment:2:10]" },
+    { "teacher", 0, UNLABELED, FLAG(train_options, train.consistency.teacher), NULL, NULL,
+      "let the moving average of --ema say what they show, instead of the model" },
 
     { "model", 'm', MODEL, CHOICE(train_options, architecture, architecture_words), "NAME",
       "convnet", "the model" },

@@ -101,6 +101,15 @@ static bool read_transforms(const train_options *chosen, cr_transform_list *list
     return good;
 }
 
+/* What is done strongly: what was asked for, or what --augment does and more. */
+static bool read_strong(const train_options *chosen, cr_transform_list *list)
+{
+    if (chosen->strong_augment)
+        return cr_transform_parse(chosen->strong_augment, list) == CR_OK;
+    return (!chosen->augment || cr_transform_parse(chosen->augment, list) == CR_OK) &&
+           cr_transform_parse("randaugment:2:10", list) == CR_OK;
+}
+
 bool train_options_translate(const train_options *chosen, char *rates,
                              cr_transform_list *transforms, cr_train_settings *settings)
 {
@@ -116,5 +125,6 @@ bool train_options_translate(const train_options *chosen, char *rates,
         settings->milestones[i] = (double)chosen->milestones.values[i];
     settings->balanced = strcmp(chosen->sampler, "balanced") == 0;
     return read_transforms(chosen, transforms) && (!rates || read_rates(rates, settings)) &&
-           (!chosen->augment || cr_transform_parse(chosen->augment, &settings->augment) == CR_OK);
+           (!chosen->augment || cr_transform_parse(chosen->augment, &settings->augment) == CR_OK) &&
+           (!chosen->unlabeled || read_strong(chosen, &settings->consistency.strong));
 }

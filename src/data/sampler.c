@@ -6,7 +6,7 @@
 
 #include "data/data.h"
 
-enum sampler_kind { SEQUENTIAL, RANDOM, SUBSET, WEIGHTED, WEIGHTED_ONCE, BALANCED };
+enum sampler_kind { SEQUENTIAL, RANDOM, SUBSET, WEIGHTED, WEIGHTED_ONCE, BALANCED, REPEATED };
 
 struct cr_sampler {
     enum sampler_kind kind;
@@ -16,6 +16,7 @@ struct cr_sampler {
     double *weights;  /* WEIGHTED_ONCE: the weights; WEIGHTED: their running sums */
     int class_count;  /* BALANCED: classes that have samples */
     int64_t *starts;  /* BALANCED: class_count + 1 places in indices */
+    cr_sampler *base; /* REPEATED */
 };
 
 static cr_sampler *sampler_new(enum sampler_kind kind, int64_t size, int64_t length)
@@ -43,6 +44,7 @@ void cr_sampler_free(cr_sampler *sampler)
     cr_free(sampler->indices);
     cr_free(sampler->weights);
     cr_free(sampler->starts);
+    cr_sampler_free(sampler->base);
     cr_free(sampler);
 }
 
@@ -69,6 +71,37 @@ cr_sampler *cr_sampler_subset(const int64_t *indices, int64_t count)
     if (count > 0)
         memcpy(sampler->indices, indices, (size_t)count * sizeof *indices);
     return sampler;
+}
+
+/* ---- repeated ---- */
+
+cr_sampler *cr_sampler_repeat(cr_sampler *base, int times)
+{
+    int64_t length = base ? base->length : 0;
+    cr_sampler *sampler = NULL;
+    if (times < 1 || length > INT64_MAX / CR_MAX(times, 1))
+        cr_error_set(CR_ERROR_ARGUMENT, "sampler: %lld samples cannot be repeated %d times",
+                     (long long)length, times);
+    else if (base)
+        sampler = sampler_new(REPEATED, base->size, length * times);
+    if (sampler)
+        sampler->base = base;
+    else
+        cr_sampler_free(base);
+    return sampler;
+}
+
+/* From the last on, so that nothing is overwritten before it is read. */
+static cr_status repeated_order(const cr_sampler *sampler, uint64_t seed, uint64_t epoch,
+                                int64_t *order)
+{
+    int64_t count = sampler->base->length;
+    if (cr_sampler_order(sampler->base, seed, epoch, order) != CR_OK)
+        return cr_error_status();
+    int64_t times = count > 0 ? sampler->length / count : 0;
+    for (int64_t i = sampler->length; i-- > 0;)
+        order[i] = order[i / times];
+    return CR_OK;
 }
 
 /* ---- weighted ---- */
@@ -320,6 +353,8 @@ cr_status cr_sampler_order(const cr_sampler *sampler, uint64_t seed, uint64_t ep
         return order_weighted_once(sampler, &generator, order);
     case BALANCED:
         return order_balanced(sampler, &generator, order);
+    case REPEATED:
+        return repeated_order(sampler, seed, epoch, order);
     }
     return CR_OK;
 }

@@ -52,7 +52,7 @@ static cr_status adopt_classes(cr_classifier *classifier, const cr_dataset *data
 {
     int count = cr_dataset_class_count(data);
     classifier->has_several_labels = cr_dataset_has_targets(data);
-    if (count < 2 && !classifier->has_several_labels)
+    if (count < 2 && !classifier->has_several_labels && !classifier->bound.settings.no_head)
         return cr_error_set(CR_ERROR_ARGUMENT, "%s has %d classes; a classifier needs at least 2",
                             cr_dataset_name(data), count);
     if (name_classes(classifier, count) != CR_OK)
@@ -203,11 +203,12 @@ cr_tensor *cr_classifier_forward(const cr_classifier *classifier, cr_tensor *sam
 
 static json_t *settings_json(const cr_model_settings *settings)
 {
-    return json_pack("{s:I, s:b, s:f, s:b, s:I, s:b, s:I}", "classes",
+    return json_pack("{s:I, s:b, s:f, s:b, s:I, s:b, s:I, s:b}", "classes",
                      (json_int_t)settings->classes, "small_stem", (int)settings->small_stem,
                      "dropout", settings->dropout, "no_dropout", (int)settings->no_dropout, "width",
                      (json_int_t)settings->width, "zero_init_residual",
-                     (int)settings->zero_init_residual, "head", (json_int_t)settings->head);
+                     (int)settings->zero_init_residual, "head", (json_int_t)settings->head,
+                     "no_head", (int)settings->no_head);
 }
 
 static json_t *thresholds_json(const cr_classifier *classifier)
@@ -228,9 +229,11 @@ char *cr_classifier_describe(const cr_classifier *classifier)
         json_array_append_new(names, json_string(classifier->class_names[i]));
     for (int d = 0; d < classifier->input.ndim; d++)
         json_array_append_new(input, json_integer((json_int_t)classifier->input.dim[d]));
+    const char *task = classifier->bound.settings.no_head ? "pretraining"
+                       : classifier->has_several_labels   ? SEVERAL_LABELS
+                                                          : "classification";
     json_t *root =
-        json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:s}", "format", DESCRIPTION_FORMAT, "task",
-                  classifier->has_several_labels ? SEVERAL_LABELS : "classification",
+        json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:s}", "format", DESCRIPTION_FORMAT, "task", task,
                   "architecture", classifier->bound.architecture->name, "settings",
                   settings_json(&classifier->bound.settings), "input", input, "classes", names,
                   "transforms", transforms.data ? transforms.data : "");
@@ -303,6 +306,11 @@ static cr_status read_settings(cr_classifier *classifier, const json_t *settings
     own->small_stem = json_is_true(json_object_get(settings, "small_stem"));
     own->no_dropout = json_is_true(json_object_get(settings, "no_dropout"));
     own->zero_init_residual = json_is_true(json_object_get(settings, "zero_init_residual"));
+    if (json_is_true(json_object_get(settings, "no_head")))
+        return cr_error_set(CR_ERROR_UNSUPPORTED,
+                            "%s holds what pretraining gave, which tells no classes apart yet; "
+                            "begin a training with it: cresset train --weights",
+                            path);
     if (own->classes != classifier->class_count || own->width < 0 || own->width > 65536 ||
         own->head < 0 || own->head > 65536 || !(own->dropout >= 0 && own->dropout < 1))
         return refuse(path, "the settings of its architecture are out of range");

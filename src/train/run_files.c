@@ -1,7 +1,8 @@
 /* The run directory: what is written while a run goes on, and how it is taken up again.
  *
  * weights/last.safetensors holds the model under its own names, the optimiser's state with the
- * prefix "optimizer.", the average's with "average.", and everything else as JSON under "training"
+ * prefix "optimizer.", the average's with "average.", that of contrastive pretraining with
+ * "contrast.", and everything else as JSON under "training"
  * in the metadata. metrics.csv is written anew after each epoch from the history in that JSON, so
  * that after a crash the two agree. */
 #include <math.h>
@@ -20,6 +21,7 @@
 #define TRAINING_KEY "training"
 #define OPTIMIZER    "optimizer."
 #define AVERAGE      "average."
+#define CONTRAST     "contrast."
 
 static cr_status write_text(const char *folder, const char *name, const char *text, size_t length)
 {
@@ -206,7 +208,8 @@ static cr_status items_collect(const struct trainer *trainer, struct item_list *
     int own = cr_model_tensor_count(model);
     int optimizer = cr_optim_state_count(trainer->optim);
     int average = trainer->average ? cr_average_state_count(trainer->average) : 0;
-    size_t all = (size_t)own + (size_t)optimizer + (size_t)average;
+    int contrast = trainer->contrast ? cr_contrast_state_count(trainer->contrast) : 0;
+    size_t all = (size_t)own + (size_t)optimizer + (size_t)average + (size_t)contrast;
     list->items = cr_alloc_zeroed(all, sizeof *list->items);
     list->names = cr_alloc_zeroed(all, sizeof *list->names);
     if (!list->items || !list->names)
@@ -218,6 +221,8 @@ static cr_status items_collect(const struct trainer *trainer, struct item_list *
         status = items_add(list, OPTIMIZER, cr_optim_state_at(trainer->optim, i));
     for (int i = 0; i < average && status == CR_OK; i++)
         status = items_add(list, AVERAGE, cr_average_state_at(trainer->average, i));
+    for (int i = 0; i < contrast && status == CR_OK; i++)
+        status = items_add(list, CONTRAST, cr_contrast_state_at(trainer->contrast, i));
     return status;
 }
 
@@ -336,11 +341,15 @@ static cr_status restore_tensor(struct trainer *trainer, const char *name, cr_te
 {
     size_t optimizer = strlen(OPTIMIZER);
     size_t average = strlen(AVERAGE);
+    size_t contrast = strlen(CONTRAST);
     if (strncmp(name, OPTIMIZER, optimizer) == 0)
         return cr_optim_state_set(trainer->optim, name + optimizer, value);
     if (strncmp(name, AVERAGE, average) == 0)
         return trainer->average ? cr_average_state_set(trainer->average, name + average, value)
                                 : CR_OK;
+    if (strncmp(name, CONTRAST, contrast) == 0)
+        return trainer->contrast ? cr_contrast_state_set(trainer->contrast, name + contrast, value)
+                                 : CR_OK;
     cr_tensor *own = cr_model_find(trainer->classifier->model, name);
     cr_shape have = cr_shape_of(value);
     cr_shape want = cr_shape_of(own);

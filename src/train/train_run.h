@@ -38,9 +38,11 @@ struct trainer {
     cr_train_run run;
     cr_train_result *result;
     cr_optim *optim;
-    cr_average *average;      /* with ema_decay or swa_start */
-    struct train_parts parts; /* with finetune_depth or unfreeze_every */
-    int trained;              /* parts, by now */
+    cr_average *average;                   /* with ema_decay or swa_start */
+    cr_contrast *contrast;                 /* with contrast.method */
+    struct train_consistency *consistency; /* with consistency.data */
+    struct train_parts parts;              /* with finetune_depth or unfreeze_every */
+    int trained;                           /* parts, by now */
     cr_schedule *schedule;
     cr_sampler *sampler;
     cr_loader *loader;
@@ -99,6 +101,23 @@ void train_parts_free(struct train_parts *parts);
 /* Puts the average of the last epochs in the model's place and judges it; called at the end of a
  * run. What comes of it stands in the result. */
 cr_status trainer_finish_swa(struct trainer *trainer);
+
+/* ---- consistency.c ---- */
+
+/* The samples without labels, if the settings have any; they begin with what comes with the next
+ * batch. */
+cr_status consistency_make(struct trainer *trainer);
+cr_status consistency_start(struct trainer *trainer);
+void consistency_free(struct trainer *trainer);
+
+/* Logits of samples, run together with the next ones without labels, whose part of the loss is
+ * *term. */
+cr_tensor *consistency_forward(const struct trainer *trainer, cr_tensor *samples, cr_tensor **term);
+
+/* ---- neighbours.c ---- */
+
+/* The accuracy of nearest neighbours on the validation set; NaN if it has no classes. */
+double neighbours_judge(const struct trainer *trainer);
 
 /* ---- mixing.c ---- */
 

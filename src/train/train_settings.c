@@ -27,6 +27,7 @@ cr_train_settings cr_train_defaults(void)
                                 .batch_size = 128,
                                 .optimizer = cr_optim_defaults(CR_OPTIM_ADAMW),
                                 .schedule = CR_TRAIN_COSINE,
+                                .consistency = { .ratio = 7, .threshold = 0.95, .weight = 1 },
                                 .workers = 2 };
 }
 
@@ -41,6 +42,23 @@ cr_status train_settings_check(const cr_train_settings *settings)
     if (settings->workers < 0 || settings->workers > 256)
         return cr_error_set(CR_ERROR_ARGUMENT, "the number of workers must lie in 0 to 256, not %d",
                             settings->workers);
+    const cr_consistency_settings *consistency = &settings->consistency;
+    if (consistency->data && (consistency->ratio < 1 || !(consistency->weight >= 0) ||
+                              !(consistency->threshold >= 0 && consistency->threshold <= 1)))
+        return cr_error_set(CR_ERROR_ARGUMENT,
+                            "consistency needs a ratio of 1 at least, a threshold in [0, 1] and a "
+                            "weight of 0 at least, not %lld, %g and %g",
+                            (long long)consistency->ratio, consistency->threshold,
+                            consistency->weight);
+    if (consistency->data && consistency->teacher && settings->ema_decay == 0)
+        return cr_error_set(CR_ERROR_ARGUMENT, "a teacher is the moving average of the weights "
+                                               "(EMA), which has no decay");
+    if (settings->contrast.method != CR_CONTRAST_NONE &&
+        (consistency->data || settings->mixup > 0 || settings->cutmix > 0 ||
+         settings->accumulate > 1 || settings->swa_start > 0))
+        return cr_error_set(CR_ERROR_ARGUMENT,
+                            "pretraining by contrast goes without mixed samples, consistency, "
+                            "accumulated gradients and the average of epochs");
     if (!(settings->label_smoothing >= 0 && settings->label_smoothing < 1))
         return cr_error_set(CR_ERROR_ARGUMENT, "the label smoothing must lie in [0, 1), not %g",
                             settings->label_smoothing);

@@ -97,22 +97,46 @@ static cr_tensor *loss_of_labels(const struct trainer *trainer, cr_tensor *logit
                                                .pos_weight = trainer->class_weights);
 }
 
-/* The logits, in float32, and the loss, under autocast. */
-static cr_tensor *forward(const struct trainer *trainer, const cr_batch *batch, cr_tensor *targets,
-                          cr_tensor **logits)
+/* Samples of one view and of the other stand in turns, (2N, C, H, W). */
+static cr_tensor *view_of(cr_tensor *samples, int which)
+{
+    cr_shape shape = cr_shape_of(samples);
+    return cr_contiguous(cr_slice(samples, 0, which, shape.dim[0], 2));
+}
+
+static cr_tensor *contrast_forward(const struct trainer *trainer, const cr_batch *batch,
+                                   cr_tensor **logits, cr_tensor **labels)
+{
+    return cr_contrast_loss(trainer->contrast, view_of(batch->samples, 0),
+                            view_of(batch->samples, 1), logits, labels);
+}
+
+static cr_tensor *classify(const struct trainer *trainer, const cr_batch *batch, cr_tensor *targets,
+                           cr_tensor **logits)
 {
     const cr_train_settings *settings = &trainer->settings;
-    cr_tensor *samples = batch->samples;
+    cr_tensor *samples = batch->samples, *term = NULL;
     if (settings->mixup > 0 || settings->cutmix > 0) {
         cr_generator generator = batch_generator(trainer, batch);
         train_mix(settings, trainer->classifier->class_count, &generator, &samples, &targets);
     }
-    cr_dtype was = cr_set_autocast(settings->autocast);
-    *logits = cr_classifier_forward(trainer->classifier, samples);
+    *logits = trainer->consistency ? consistency_forward(trainer, samples, &term)
+                                   : cr_classifier_forward(trainer->classifier, samples);
     cr_tensor *loss = trainer->classifier->has_several_labels
                           ? loss_of_labels(trainer, *logits, targets)
                           : cr_cross_entropy(*logits, targets, .weight = trainer->class_weights,
                                              .label_smoothing = settings->label_smoothing);
+    return term ? cr_add(loss, term) : loss;
+}
+
+/* The logits, in float32, and the loss, under autocast. *targets become what the logits should say
+ * where that is not the label. */
+static cr_tensor *forward(const struct trainer *trainer, const cr_batch *batch, cr_tensor **targets,
+                          cr_tensor **logits)
+{
+    cr_dtype was = cr_set_autocast(trainer->settings.autocast);
+    cr_tensor *loss = trainer->contrast ? contrast_forward(trainer, batch, logits, targets)
+                                        : classify(trainer, batch, *targets, logits);
     cr_set_autocast(was);
     *logits = cr_contiguous(cr_to_dtype(cr_detach(*logits), CR_F32));
     return loss;
@@ -133,11 +157,11 @@ static cr_status run_batch(struct trainer *trainer, const cr_batch *batch, doubl
 {
     cr_frame frame = cr_frame_begin();
     cr_tensor *logits = NULL;
-    bool several = trainer->classifier->has_several_labels;
+    bool several = trainer->classifier->has_several_labels && !trainer->contrast;
     cr_tensor *targets = batch->labels;
     if (several)
         targets = train_batch_targets(trainer->train, batch, trainer->classifier->class_count);
-    cr_tensor *loss = targets ? forward(trainer, batch, targets, &logits) : NULL;
+    cr_tensor *loss = targets ? forward(trainer, batch, &targets, &logits) : NULL;
     double value = loss ? cr_item(loss) : NAN;
     cr_status status = cr_error_status();
     if (status == CR_OK && !isfinite(value))
@@ -146,10 +170,11 @@ static cr_status run_batch(struct trainer *trainer, const cr_batch *batch, doubl
         status = cr_backward(cr_grad_scaler_scale(&trainer->state.scaler,
                                                   share == 1 ? loss : cr_mul_scalar(loss, share)));
     if (status == CR_OK) {
-        trainer->state.loss_sum += value * (double)batch->size;
+        int64_t rows = cr_dim(logits, 0);
+        trainer->state.loss_sum += value * (double)rows;
         trainer->state.correct +=
             several ? count_correct_labels(logits, targets) : count_correct(logits, targets);
-        trainer->state.seen += batch->size;
+        trainer->state.seen += rows;
         trainer->step_loss += value * share;
     }
     cr_frame_end(frame);
@@ -190,11 +215,17 @@ static cr_status update_weights(struct trainer *trainer)
     return settings->ema_decay > 0 ? cr_average_update(trainer->average) : CR_OK;
 }
 
+/* Samples that the loader gives for a batch. */
+static int64_t loaded_size(const struct trainer *trainer)
+{
+    return trainer->settings.batch_size * (trainer->contrast ? 2 : 1);
+}
+
 /* The batches of one step; *more becomes false at the end of the epoch. */
 static cr_status run_step(struct trainer *trainer, bool *more)
 {
     int64_t group = trainer->settings.accumulate > 0 ? trainer->settings.accumulate : 1;
-    int64_t size = trainer->settings.batch_size;
+    int64_t size = loaded_size(trainer);
     int64_t done = (cr_loader_get_state(trainer->loader).position + size - 1) / size;
     int64_t left = trainer->batches - done;
     group = group < left ? group : left;
@@ -222,7 +253,7 @@ static void report_progress(const struct trainer *trainer, double epoch_begun, i
     const struct train_state *state = &trainer->state;
     double seen = state->seen > 0 ? (double)state->seen : 1;
     double seconds = cr_clock_seconds() - epoch_begun;
-    int64_t size = trainer->settings.batch_size;
+    int64_t size = loaded_size(trainer);
     cr_train_progress progress = {
         .epoch = (int64_t)state->loader.epoch + 1,
         .epochs = trainer->settings.epochs,
@@ -323,6 +354,10 @@ cr_status trainer_validate(struct trainer *trainer, cr_train_epoch *epoch)
     epoch->validation_loss = NAN;
     epoch->validation_accuracy = NAN;
     epoch->validation_average_precision = NAN;
+    if (trainer->contrast) {
+        epoch->validation_accuracy = neighbours_judge(trainer);
+        return cr_error_status();
+    }
     if (!trainer->validation)
         return CR_OK;
     cr_evaluation evaluation;
@@ -356,7 +391,9 @@ double trainer_score(const struct trainer *trainer, const cr_train_epoch *epoch)
 static cr_status keep_best(struct trainer *trainer, cr_train_epoch *epoch)
 {
     struct train_state *state = &trainer->state;
-    double score = trainer->validation ? trainer_score(trainer, epoch) : -epoch->train_loss;
+    double score = trainer->validation ? trainer_score(trainer, epoch) : NAN;
+    if (isnan(score)) /* of pretraining without classes to judge by */
+        score = -epoch->train_loss;
     epoch->is_best = state->best_epoch == 0 || score > state->best;
     if (!epoch->is_best)
         return CR_OK;
@@ -389,8 +426,8 @@ static void begin_next_epoch(struct trainer *trainer, const cr_train_epoch *epoc
     state->correct = 0;
     state->seen = 0;
     if (trainer->settings.schedule == CR_TRAIN_PLATEAU)
-        cr_plateau_update(&state->plateau,
-                          trainer->validation ? epoch->validation_loss : epoch->train_loss);
+        cr_plateau_update(&state->plateau, isnan(epoch->validation_loss) ? epoch->train_loss
+                                                                         : epoch->validation_loss);
     int64_t patience = trainer->settings.early_stopping;
     if (patience > 0 && epoch->epoch - state->best_epoch >= patience) {
         state->is_over = true;
@@ -444,14 +481,20 @@ static cr_status loader_make(struct trainer *trainer)
         CR_OK)
         return cr_error_status();
     trainer->sampler = cr_train_sampler(trainer->train, settings);
+    if (settings->contrast.method != CR_CONTRAST_NONE)
+        trainer->sampler = cr_sampler_repeat(trainer->sampler, 2);
     if (!trainer->sampler)
         return cr_error_status();
-    trainer->loader = cr_loader_new(trainer->train, .batch_size = settings->batch_size,
-                                    .sampler = trainer->sampler, .workers = settings->workers,
-                                    .seed = settings->seed, .transforms = &transforms);
+    trainer->loader = cr_loader_new(trainer->train, .batch_size = loaded_size(trainer),
+                                    .drop_last = trainer->contrast, .sampler = trainer->sampler,
+                                    .workers = settings->workers, .seed = settings->seed,
+                                    .transforms = &transforms);
     if (!trainer->loader)
         return cr_error_status();
     trainer->batches = cr_loader_batch_count(trainer->loader);
+    if (trainer->batches == 0 && trainer->contrast)
+        return cr_error_set(CR_ERROR_ARGUMENT, "%s has fewer samples than a batch of %lld",
+                            cr_dataset_name(trainer->train), (long long)settings->batch_size);
     if (trainer->batches == 0)
         return cr_error_set(CR_ERROR_ARGUMENT, "%s has no samples to train on",
                             cr_dataset_name(trainer->train));
@@ -482,10 +525,26 @@ static cr_tensor *weights_of_classes(const struct trainer *trainer)
                                                    : train_class_weights(trainer->train, classes);
 }
 
+/* The encoder's projection is among the parameters that the optimiser finds afterwards. */
+static cr_status contrast_make(struct trainer *trainer)
+{
+    const cr_classifier *net = trainer->classifier;
+    if (trainer->settings.contrast.method == CR_CONTRAST_NONE)
+        return CR_OK;
+    if (!net->bound.settings.no_head)
+        return cr_error_set(CR_ERROR_ARGUMENT,
+                            "pretraining needs a model that gives features: one made with no_head");
+    cr_shape batch = CR_SHAPE(2, net->input.dim[0], net->input.dim[1], net->input.dim[2]);
+    trainer->contrast = cr_contrast_new(net->model, cr_run_architecture, &net->bound, batch,
+                                        trainer->settings.seed, trainer->settings.contrast);
+    return cr_error_status();
+}
+
 static cr_status trainer_prepare(struct trainer *trainer)
 {
     const cr_train_settings *settings = &trainer->settings;
-    if (train_settings_check(settings) != CR_OK || loader_make(trainer) != CR_OK)
+    if (train_settings_check(settings) != CR_OK || contrast_make(trainer) != CR_OK ||
+        loader_make(trainer) != CR_OK || consistency_make(trainer) != CR_OK)
         return cr_error_status();
     int64_t group = settings->accumulate > 0 ? settings->accumulate : 1;
     trainer->schedule = train_schedule_make(settings, (trainer->batches + group - 1) / group);
@@ -508,11 +567,13 @@ static cr_status trainer_prepare(struct trainer *trainer)
         trainer->state.scaler = cr_grad_scaler_defaults();
     cr_model_checkpoint(trainer->classifier->model, settings->checkpoint_activations);
     cr_manual_seed(settings->seed);
-    if (cr_failed() || !trainer->run.folder)
+    if (cr_failed())
         return cr_error_status();
-    if (trainer->run.resume && run_restore_last(trainer) != CR_OK)
+    if (trainer->run.folder && trainer->run.resume && run_restore_last(trainer) != CR_OK)
         return cr_error_status();
-    return run_folder_make(trainer);
+    if (consistency_start(trainer) != CR_OK)
+        return cr_error_status();
+    return trainer->run.folder ? run_folder_make(trainer) : CR_OK;
 }
 
 static cr_status trainer_loop(struct trainer *trainer)
@@ -540,6 +601,8 @@ static void trainer_release(struct trainer *trainer)
 {
     cr_loader_free(trainer->loader);
     cr_sampler_free(trainer->sampler);
+    consistency_free(trainer);
+    cr_contrast_free(trainer->contrast);
     cr_schedule_free(trainer->schedule);
     cr_average_free(trainer->average);
     train_parts_apply(&trainer->parts, trainer->classifier->model, trainer->parts.count);

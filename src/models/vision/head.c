@@ -14,6 +14,8 @@ static cr_tensor *perceptron(cr_scope at, cr_tensor *x, const cr_model_settings 
 cr_tensor *cr_classifier_head(cr_scope at, const char *name, cr_tensor *x,
                               cr_model_settings settings, cr_classifier_head_args usual)
 {
+    if (settings.no_head)
+        return x;
     int64_t classes = settings.classes ? settings.classes : usual.classes;
     double dropout = settings.dropout != 0 && !settings.head ? settings.dropout : usual.dropout;
     x = cr_dropout(at, x, settings.no_dropout ? 0 : dropout);

@@ -40,7 +40,7 @@ static cr_tensor *pool(cr_scope at, cr_tensor *const *inputs, const void *settin
 /* x is held by the caller and given up. */
 static cr_tensor *classifier(cr_scope at, cr_tensor *x, cr_model_settings settings)
 {
-    if (settings.head)
+    if (settings.head || settings.no_head)
         return cr_classifier_head(at, "classifier.1", part_pool(x), settings,
                                   (cr_classifier_head_args){ 1000, 0.5 });
     cr_tensor *y = cr_dropout(at, x, part_dropout(&settings, 0.5));

@@ -16,7 +16,7 @@
 #define TRAINING  "Training"
 #define RUN       "Run"
 #define LARGE     "random_resized_crop:%lld:%lld:min=0.2,flip,"
-#define IN_COLOUR LARGE "jitter:0.4:0.4:0.4:0.1,random_grey:0.2"
+#define IN_COLOUR LARGE "jitter:0.4:0.4:0.4:0.1,random_grayscale:0.2"
 #define IN_GREY   LARGE "jitter:0.4:0.4"
 
 typedef struct pretrain_options {

@@ -51,6 +51,38 @@ static bool decode(const uint8_t *data, size_t size, int channels, const cr_imag
     return good;
 }
 
+static void choose_middle(void *context, int64_t height, int64_t width, cr_image_box *box)
+{
+    (void)context;
+    *box = (cr_image_box){ height / 3, width / 3, (height + 2) / 3, (width + 2) / 3 };
+}
+
+/* A part alone: its box lies in the picture, and has what was asked for. */
+static void decode_part(const uint8_t *data, size_t size, const cr_image_info *info)
+{
+    cr_image image = { 0 };
+    cr_image_part part;
+    cr_image_wish wish = { choose_middle, NULL };
+    bool good = cr_image_decode_part(data, size, "fuzz", 3, &wish, &image, &part) == CR_OK;
+    check(good != cr_failed());
+    if (good) {
+        const cr_image_box *box = &part.box;
+        check(part.width == info->width && part.height == info->height);
+        check(box->height == image.height && box->width == image.width && image.channels == 3);
+        check(box->top >= 0 && box->top <= info->height / 3);
+        check(box->left >= 0 && box->left <= info->width / 3);
+        check(box->top + box->height >= info->height / 3 + (info->height + 2) / 3);
+        check(box->left + box->width >= info->width / 3 + (info->width + 2) / 3);
+        check(box->top + box->height <= info->height && box->left + box->width <= info->width);
+        unsigned sum = 0;
+        for (int64_t i = 0; i < image.width * image.height * 3; i++)
+            sum += image.pixels[i];
+        check(sum <= 255U * 3 * LARGE);
+    }
+    cr_image_free(&image);
+    cr_error_clear();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     uint64_t live = cr_memory_get_stats().small;
@@ -62,6 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (accepted && info.width * info.height <= LARGE) {
         accepted = decode(data, size, 0, &info);
         check(decode(data, size, 3, &info) == accepted);
+        decode_part(data, size, &info);
     }
     check(cr_memory_get_stats().small == live);
     return 0;

@@ -6,6 +6,7 @@
 #include "cresset/models.h"
 #include "cresset/ops.h"
 #include "cresset/optim.h"
+#include "cresset/self_supervised.h"
 
 cr_model *oracle_zoo_new(uint64_t seed)
 {
@@ -153,4 +154,43 @@ cr_tensor *oracle_cross_entropy(cr_tensor *logits, cr_tensor *target)
 cr_tensor *oracle_squares(cr_tensor *result, cr_tensor *target)
 {
     return cr_mse_loss(result, target);
+}
+
+/* ---- learning without labels ---- */
+
+cr_tensor *oracle_info_nce(cr_tensor *queries, cr_tensor *keys, cr_tensor *queue,
+                           double temperature)
+{
+    return cr_info_nce_loss(queries, keys, queue, temperature, NULL);
+}
+
+cr_tensor *oracle_nt_xent(cr_tensor *first, cr_tensor *second, double temperature)
+{
+    return cr_nt_xent_loss(first, second, temperature, NULL);
+}
+
+/* Of a convnet of this width, for images (1, 12, 12). */
+static cr_bound_architecture encoder;
+
+cr_contrast *oracle_contrast_new(cr_model *model, int64_t width, int method, double temperature,
+                                 double momentum, int64_t queue, int64_t dim)
+{
+    encoder = (cr_bound_architecture){ cr_architecture_find("convnet"),
+                                       { .width = width, .no_head = true } };
+    return cr_contrast_new(model, cr_run_architecture, &encoder, CR_SHAPE(2, 1, 12, 12), 0,
+                           (cr_contrast_settings){ .method = (cr_contrast_method)method,
+                                                   .temperature = temperature,
+                                                   .momentum = momentum,
+                                                   .queue = queue,
+                                                   .dim = dim });
+}
+
+const char *oracle_contrast_name(const cr_contrast *contrast, int i)
+{
+    return cr_contrast_state_at(contrast, i).name;
+}
+
+cr_tensor *oracle_contrast_tensor(const cr_contrast *contrast, int i)
+{
+    return cr_contrast_state_at(contrast, i).tensor;
 }

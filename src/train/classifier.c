@@ -51,8 +51,9 @@ static cr_status name_classes(cr_classifier *classifier, int count)
 static cr_status adopt_classes(cr_classifier *classifier, const cr_dataset *data)
 {
     int count = cr_dataset_class_count(data);
-    classifier->has_several_labels = cr_dataset_has_targets(data);
-    if (count < 2 && !classifier->has_several_labels && !classifier->bound.settings.no_head)
+    bool has_head = !classifier->bound.settings.no_head;
+    classifier->has_several_labels = has_head && cr_dataset_has_targets(data);
+    if (count < 2 && has_head && !classifier->has_several_labels)
         return cr_error_set(CR_ERROR_ARGUMENT, "%s has %d classes; a classifier needs at least 2",
                             cr_dataset_name(data), count);
     if (name_classes(classifier, count) != CR_OK)

@@ -72,6 +72,11 @@ cr_status consistency_make(struct trainer *trainer)
     const cr_consistency_settings *settings = &trainer->settings.consistency;
     if (!settings->data)
         return CR_OK;
+    if (trainer->classifier->has_several_labels)
+        return cr_error_set(CR_ERROR_UNSUPPORTED,
+                            "consistency on samples without labels is for one label a sample, and "
+                            "those of %s have several",
+                            cr_dataset_name(trainer->train));
     struct train_consistency *consistency = cr_alloc_zeroed(1, sizeof *consistency);
     trainer->consistency = consistency;
     if (!consistency)

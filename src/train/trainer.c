@@ -157,7 +157,7 @@ static cr_status run_batch(struct trainer *trainer, const cr_batch *batch, doubl
 {
     cr_frame frame = cr_frame_begin();
     cr_tensor *logits = NULL;
-    bool several = trainer->classifier->has_several_labels && !trainer->contrast;
+    bool several = trainer->classifier->has_several_labels;
     cr_tensor *targets = batch->labels;
     if (several)
         targets = train_batch_targets(trainer->train, batch, trainer->classifier->class_count);

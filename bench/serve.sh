@@ -4,9 +4,9 @@
 # Runtime behind an HTTP server in Node:
 #     bench/serve.sh [--seconds N] [--clients N] [--rounds N] [--threads N] [--peers DIR]
 #                    [--json FILE]
-# Needs the built command, wrk, and Debian's python3-torch; Node and onnxruntime-node
-# (bench/run.sh --install-peers) for the peer, which is left out without them. Prints requests a
-# second, latencies, errors, and memory before and after. The answers are compared first.
+# Needs the built command and wrk; Node and onnxruntime-node (bench/run.sh --install-peers) for the
+# peer, which is left out without them. Prints requests a second, latencies, errors, and memory
+# before and after. The answers are compared first.
 set -eu
 cd "$(dirname "$0")/.."
 fail()
@@ -16,4 +16,4 @@ fail()
 }
 [ -x build/cresset ] || fail "build first: scripts/demo.sh or cmake"
 command -v wrk >/dev/null || fail "wrk is not installed (apt-get install wrk)"
-exec /usr/bin/python3 -B bench/serve_load.py "$@"
+exec python3 -B bench/serve_load.py "$@"

@@ -14,10 +14,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 os.environ["CRESSET"] = os.path.join(ROOT, "build", "cresset")
-for folder in ("oracle", "serve"):
-    sys.path.insert(0, os.path.join(ROOT, "tests", folder))
+sys.path.insert(0, os.path.join(ROOT, "tests", "serve"))
 import serving  # noqa: E402
-import tensor_file  # noqa: E402
 
 SHAPE = [1, 1, serving.SIDE, serving.SIDE]
 
@@ -35,20 +33,6 @@ class Peer:
         self.process.terminate()
         self.process.wait()
         self.process.stdout.close()
-
-
-def export(weights, path):
-    """The net in PyTorch, written as ONNX with any batch."""
-    import numpy
-    import torch
-    from reference_models import small_cnn
-    net = small_cnn()
-    net.load_state_dict({name: torch.from_numpy(numpy.array(value))
-                         for name, value in tensor_file.read(weights).items()
-                         if name in net.state_dict()})
-    torch.onnx.export(net.eval(), torch.zeros(SHAPE), path, opset_version=16,
-                      input_names=["input"], output_names=["logits"],
-                      dynamic_axes={"input": {0: "n"}, "logits": {0: "n"}})
 
 
 def write_request(folder):
@@ -124,7 +108,8 @@ def main():
             lambda: serving.Server(net, "--threads", args.threads, "--max-batch", 1),
     }
     if shutil.which("node") and os.path.isdir(f"{args.peers}/node_modules/onnxruntime-node"):
-        export(os.path.join(net, "weights", "best.safetensors"), f"{folder}/net.onnx")
+        subprocess.run([os.environ["CRESSET"], "export", net, "-o", f"{folder}/net.onnx"],
+                       stdout=subprocess.DEVNULL, check=True)
         makers["ONNX Runtime behind Node"] = lambda: Peer(args.peers, f"{folder}/net.onnx",
                                                           args.threads)
     else:

@@ -305,7 +305,7 @@ static int64_t best_class(const job *work)
 {
     const float *scores = work->outputs[0].data;
     int64_t best = 0;
-    for (int64_t i = 1; i < work->runner->classifier->class_count; i++)
+    for (int64_t i = 1; i < work->runner->class_count; i++)
         best = scores[i] > scores[best] ? i : best;
     return best;
 }

@@ -68,8 +68,8 @@ int64_t infer_next_rank(const float *scores, int64_t count, int64_t above)
 static void put_ranks(cr_text *out, const exchange *ex, const tensor_spec *spec,
                       const tensor_value *value, int64_t ranks)
 {
-    const cr_classifier *classifier = ex->work->runner->classifier;
-    int64_t classes = classifier->class_count, rows = ex->work->rows;
+    const runner *r = ex->work->runner;
+    int64_t classes = r->class_count, rows = ex->work->rows;
     ranks = ranks < classes ? ranks : classes;
     cr_shape shape = CR_SHAPE(rows, ranks);
     put_head(out, spec->name, "BYTES", &shape);
@@ -82,7 +82,7 @@ static void put_ranks(cr_text *out, const exchange *ex, const tensor_spec *spec,
             if (class < 0)
                 break;
             char *text = cr_string_format("%.6f:%lld:%s", (double)scores[class], (long long)class,
-                                          classifier->class_names[class]);
+                                          r->class_names[class]);
             cr_text_append(out, row + rank ? ", " : "");
             serve_put_string(out, text ? text : "");
             cr_free(text);

@@ -328,7 +328,7 @@ static bool read_outputs(parser *p, json_t *list)
                                 p->runner->outputs[0].name);
         const json_t *ranks =
             json_object_get(json_object_get(each, "parameters"), "classification");
-        if (ranks && (json_integer_value(ranks) < 1 || !p->runner->classifier))
+        if (ranks && (json_integer_value(ranks) < 1 || p->runner->class_count == 0))
             return serve_refuse(p->answer, 400,
                                 "the parameter \"classification\" is a number of classes from 1, "
                                 "and for classifiers");

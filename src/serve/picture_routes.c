@@ -48,7 +48,7 @@ static bool check_size(exchange *ex, const char *picture, size_t size)
 
 static bool takes_pictures(exchange *ex, const runner *r)
 {
-    int64_t channels = r->classifier ? r->classifier->input.dim[0] : 0;
+    int64_t channels = r->class_count > 0 ? r->sample.dim[0] : 0;
     return channels == 1 || channels == 3 || channels == 4 ||
            serve_refuse(&ex->answer, 400,
                         "the model %s does not classify pictures; POST tensors to "
@@ -64,7 +64,7 @@ static bool read_picture(exchange *ex, runner *r)
     if (!takes_pictures(ex, r) || !find_picture(ex, &picture, &size) ||
         !check_size(ex, picture, size))
         return false;
-    const cr_shape *shape = &r->classifier->input;
+    const cr_shape *shape = &r->sample;
     ex->work = job_new(r);
     if (!ex->work)
         return serve_refuse_error(&ex->answer, 503);
@@ -101,16 +101,16 @@ static bool number_parameter(exchange *ex, const char *name, int64_t low, int64_
 static void for_each_rank(exchange *ex, void (*put)(cr_text *out, int64_t class, const char *label,
                                                     double probability))
 {
-    const cr_classifier *classifier = ex->work->runner->classifier;
+    const runner *r = ex->work->runner;
     const float *probabilities = ex->work->outputs[1].data;
     int64_t class = -1;
-    for (int64_t rank = 0; rank < ex->top && rank < classifier->class_count; rank++) {
-        class = infer_next_rank(probabilities, classifier->class_count, class);
+    for (int64_t rank = 0; rank < ex->top && rank < r->class_count; rank++) {
+        class = infer_next_rank(probabilities, r->class_count, class);
         if (class < 0)
             return;
         if (rank)
             cr_text_append(&ex->answer.body, ", ");
-        put(&ex->answer.body, class, classifier->class_names[class], (double)probabilities[class]);
+        put(&ex->answer.body, class, r->class_names[class], (double)probabilities[class]);
     }
 }
 
@@ -150,7 +150,6 @@ static void write_prediction(exchange *ex)
 
 static void put_painting(cr_text *out, const job *work)
 {
-    const cr_classifier *classifier = work->runner->classifier;
     if (work->unexplained) {
         cr_text_append(out, ", \"explanation\": null, \"unexplained\": ");
         serve_put_string(out, work->unexplained);
@@ -159,7 +158,7 @@ static void put_painting(cr_text *out, const job *work)
     cr_text_printf(out,
                    ", \"explanation\": {\"method\": \"Grad-CAM\", \"class\": %lld, \"label\": ",
                    (long long)work->class);
-    serve_put_string(out, classifier->class_names[work->class]);
+    serve_put_string(out, work->runner->class_names[work->class]);
     cr_text_append(out, ", \"picture\": \"data:image/png;base64,");
     serve_put_base64(out, work->painted.data, work->painted.length);
     cr_text_append(out, "\"}");
@@ -188,7 +187,7 @@ static void submit_picture(exchange *ex, runner *r, bool explained)
 {
     int64_t class;
     if (!number_parameter(ex, "top", 1, MAX_TOP, USUAL_TOP, &ex->top) || !read_picture(ex, r) ||
-        !number_parameter(ex, "class", 0, r->classifier->class_count - 1, -1, &class))
+        !number_parameter(ex, "class", 0, r->class_count - 1, -1, &class))
         return;
     job *work = ex->work;
     tensor_value *input = &work->inputs[0];

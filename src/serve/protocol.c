@@ -77,8 +77,8 @@ static void put_versions(cr_text *out, cr_server *server, const char *name)
 static void put_classifier(cr_text *out, const runner *r)
 {
     cr_text_append(out, ", \"parameters\": {\"task\": \"classification\", \"architecture\": ");
-    serve_put_string(out, r->classifier->bound.architecture->name);
-    cr_text_printf(out, ", \"classes\": %d}", r->classifier->class_count);
+    serve_put_string(out, r->architecture);
+    cr_text_printf(out, ", \"classes\": %d}", r->class_count);
 }
 
 void handle_model(exchange *ex)
@@ -94,7 +94,7 @@ void handle_model(exchange *ex)
     serve_put_string(out, r->platform);
     put_specs(out, "inputs", r->inputs, r->input_count);
     put_specs(out, "outputs", r->outputs, r->output_count);
-    if (r->classifier)
+    if (r->class_count > 0)
         put_classifier(out, r);
     cr_text_append(out, "}\n");
     runner_release(r);

@@ -32,6 +32,10 @@ void runner_release(runner *r)
     cr_classifier_free(r->classifier);
     cr_model_free(r->model);
     cr_onnx_close(r->onnx);
+    for (int i = 0; i < r->class_count; i++)
+        cr_free(r->class_names[i]);
+    cr_free(r->class_names);
+    cr_free(r->architecture);
     cr_free(r);
 }
 
@@ -52,34 +56,75 @@ static void describe(tensor_spec *spec, const char *name, cr_shape shape)
  */
 static bool describe_classifier(runner *r)
 {
-    const cr_shape *sample = &r->classifier->input;
     r->platform = "cresset_classifier";
     r->batches = true;
     r->inputs = new_specs(1, &r->input_count);
     r->outputs = new_specs(2, &r->output_count);
     if (!r->inputs || !r->outputs)
         return false;
-    describe(&r->inputs[0], "input", CR_SHAPE(-1, sample->dim[0], sample->dim[1], sample->dim[2]));
-    describe(&r->outputs[0], "logits", CR_SHAPE(-1, r->classifier->class_count));
-    describe(&r->outputs[1], "probabilities", CR_SHAPE(-1, r->classifier->class_count));
+    describe(&r->inputs[0], "input",
+             CR_SHAPE(-1, r->sample.dim[0], r->sample.dim[1], r->sample.dim[2]));
+    describe(&r->outputs[0], "logits", CR_SHAPE(-1, r->class_count));
+    describe(&r->outputs[1], "probabilities", CR_SHAPE(-1, r->class_count));
     return !cr_failed();
 }
 
-/* Parts the transforms, and sees to it that pictures get the size that the model takes. */
-static bool split_list(runner *r)
+/* ---- what a classifier's description says ---- */
+
+static bool take_names(runner *r, const json_t *names)
 {
-    const cr_transform_list *all = &r->classifier->transforms;
-    const cr_shape *input = &r->classifier->input;
-    for (int i = 0; i < all->count; i++) {
-        bool of_pictures = all->items[i].type->picture && r->tensors.count == 0;
-        cr_transform_list *list = of_pictures ? &r->pictures : &r->tensors;
-        list->items[list->count++] = all->items[i];
+    size_t count = json_array_size(names);
+    r->class_names = count ? cr_alloc_zeroed(count, sizeof(char *)) : NULL;
+    if (!r->class_names)
+        return false;
+    for (; (size_t)r->class_count < count; r->class_count++) {
+        const char *name = json_string_value(json_array_get(names, (size_t)r->class_count));
+        r->class_names[r->class_count] = name ? cr_string_copy(name) : NULL;
+        if (!r->class_names[r->class_count])
+            return false;
     }
-    cr_shape made = cr_transform_shape(&r->pictures, CR_SHAPE(input->dim[0], -1, -1));
+    return true;
+}
+
+static bool take_sample(runner *r, const json_t *input)
+{
+    r->sample.ndim = 3;
+    for (int d = 0; d < 3; d++)
+        r->sample.dim[d] = json_integer_value(json_array_get(input, (size_t)d));
+    return json_array_size(input) == 3 && cr_shape_numel(&r->sample) > 0 &&
+           cr_shape_numel(&r->sample) <= CR_SERVE_MAX_ELEMENTS;
+}
+
+/* Parts the transforms, and sees to it that pictures get the size that the model takes. */
+static bool take_transforms(runner *r, const char *text)
+{
+    cr_transform_list all = { 0 };
+    if (!text || cr_transform_parse(text, &all) != CR_OK)
+        return false;
+    for (int i = 0; i < all.count; i++) {
+        bool of_pictures = all.items[i].type->picture && r->tensors.count == 0;
+        cr_transform_list *list = of_pictures ? &r->pictures : &r->tensors;
+        list->items[list->count++] = all.items[i];
+    }
+    cr_shape made = cr_transform_shape(&r->pictures, CR_SHAPE(r->sample.dim[0], -1, -1));
     char resize[64];
-    snprintf(resize, sizeof resize, "resize:%lld:%lld", (long long)input->dim[1],
-             (long long)input->dim[2]);
-    return cr_shape_equal(&made, input) || cr_transform_parse(resize, &r->pictures) == CR_OK;
+    snprintf(resize, sizeof resize, "resize:%lld:%lld", (long long)r->sample.dim[1],
+             (long long)r->sample.dim[2]);
+    return cr_shape_equal(&made, &r->sample) || cr_transform_parse(resize, &r->pictures) == CR_OK;
+}
+
+bool runner_describe(runner *r, const char *description)
+{
+    json_error_t where;
+    json_t *root = json_loads(description, 0, &where);
+    const char *architecture = json_string_value(json_object_get(root, "architecture"));
+    const char *transforms = json_string_value(json_object_get(root, "transforms"));
+    r->architecture = architecture ? cr_string_copy(architecture) : NULL;
+    bool good = r->architecture && take_names(r, json_object_get(root, "classes")) &&
+                take_sample(r, json_object_get(root, "input")) && take_transforms(r, transforms);
+    json_decref(root);
+    return good || cr_error_set(CR_ERROR_FORMAT,
+                                "its description is not that of a classifier by Cresset") == CR_OK;
 }
 
 /* Runs one row of zeros: a model that cannot run is found out now, and its weights get the order in
@@ -101,7 +146,10 @@ static bool open_classifier(runner *r, const char *path)
     if (!r->classifier)
         return false;
     cr_model_train(r->classifier->model, false);
-    return describe_classifier(r) && split_list(r) && try_out(r);
+    char *description = cr_classifier_describe(r->classifier);
+    bool good = description && runner_describe(r, description) && describe_classifier(r);
+    cr_free(description);
+    return good && try_out(r);
 }
 
 runner *runner_load(const char *path)
@@ -124,9 +172,12 @@ static void run_classifier(const runner *r, cr_tensor *input, cr_tensor **output
 
 static void run_onnx(const runner *r, cr_tensor *const *inputs, cr_tensor **outputs)
 {
-    cr_onnx_run_all(cr_root(r->model), r->onnx, inputs, r->input_count, outputs, r->output_count);
-    for (int i = 0; i < r->output_count; i++)
+    int count = cr_onnx_output_count(r->onnx);
+    cr_onnx_run_all(cr_root(r->model), r->onnx, inputs, r->input_count, outputs, count);
+    for (int i = 0; i < count; i++)
         outputs[i] = cr_contiguous(outputs[i]);
+    if (count < r->output_count)
+        outputs[count] = cr_contiguous(cr_softmax(outputs[0], 1));
 }
 
 bool runner_run(const runner *r, cr_tensor *const *inputs, cr_tensor **outputs)
@@ -142,7 +193,7 @@ bool runner_run(const runner *r, cr_tensor *const *inputs, cr_tensor **outputs)
 
 bool runner_read_picture(const runner *r, const void *bytes, size_t size, float *sample)
 {
-    const cr_shape *input = &r->classifier->input;
+    const cr_shape *input = &r->sample;
     cr_image image = { 0 }, spare = { 0 };
     bool good =
         cr_image_decode(bytes, size, "the picture", (int)input->dim[0], &image) == CR_OK &&
@@ -154,7 +205,7 @@ bool runner_read_picture(const runner *r, const void *bytes, size_t size, float 
 
 void runner_finish_sample(const runner *r, float *sample)
 {
-    const cr_shape *input = &r->classifier->input;
+    const cr_shape *input = &r->sample;
     cr_sample one = { sample, input->dim[0], input->dim[1], input->dim[2] };
     cr_transform_apply(&r->tensors, &one, 0, 0, 0);
 }
@@ -172,9 +223,13 @@ static void to_bytes(const float *seen, const cr_shape *shape, uint8_t *pixels)
 bool runner_explain(const runner *r, const float *sample, const float *seen, int64_t class,
                     cr_text *png)
 {
-    const cr_shape *shape = &r->classifier->input;
+    const cr_shape *shape = &r->sample;
     int64_t channels = shape->dim[0], height = shape->dim[1], width = shape->dim[2];
     cr_image painted = { 0 };
+    if (!r->classifier)
+        return cr_error_set(CR_ERROR_UNSUPPORTED,
+                            "where it looked (Grad-CAM) can be said of Cresset's own files of "
+                            "weights, but not of an ONNX file") == CR_OK;
     cr_frame frame = cr_frame_begin();
     cr_tensor *batch = cr_from_buffer(sample, CR_SHAPE(1, channels, height, width), CR_F32);
     cr_tensor *map = cr_grad_cam(r->classifier, batch, .classes = &class);

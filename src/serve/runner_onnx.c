@@ -117,6 +117,40 @@ static bool try_out(runner *r)
     return true;
 }
 
+/* ---- classifiers that were exported ---- */
+
+static bool fits(const cr_shape *spec, const cr_shape *wanted)
+{
+    bool same = spec->ndim == wanted->ndim;
+    for (int d = 0; same && d < spec->ndim; d++)
+        same = spec->dim[d] < 0 || spec->dim[d] == wanted->dim[d];
+    return same;
+}
+
+/* An exported classifier has its description among the metadata: then it takes pictures as well,
+ * and gives probabilities beside its logits. */
+static bool adopt_description(runner *r)
+{
+    const char *description = cr_onnx_metadata(r->onnx, "cresset");
+    bool plain = r->batches && r->input_count == 1 && r->output_count == 1 &&
+                 r->inputs[0].dtype == CR_F32 && r->outputs[0].dtype == CR_F32;
+    if (!description || !plain)
+        return true;
+    if (!runner_describe(r, description))
+        return false;
+    cr_shape input = CR_SHAPE(-1, r->sample.dim[0], r->sample.dim[1], r->sample.dim[2]);
+    cr_shape scores = CR_SHAPE(-1, r->class_count);
+    if (!fits(&r->inputs[0].shape, &input) || !fits(&r->outputs[0].shape, &scores))
+        return cr_error_set(CR_ERROR_FORMAT, "its description is that of another model") == CR_OK;
+    tensor_spec *grown = cr_resize(r->outputs, 2, sizeof *grown);
+    if (!grown)
+        return false;
+    r->outputs = grown;
+    r->outputs[1] = (tensor_spec){ cr_string_copy("probabilities"), CR_F32, scores };
+    r->output_count = 2;
+    return r->outputs[1].name != NULL;
+}
+
 bool runner_open_onnx(runner *r, const char *path)
 {
     r->onnx = cr_onnx_open(path);
@@ -124,7 +158,7 @@ bool runner_open_onnx(runner *r, const char *path)
     if (!r->model)
         return false;
     cr_model_train(r->model, false);
-    if (describe_all(r) && try_out(r))
+    if (describe_all(r) && try_out(r) && adopt_description(r))
         return true;
     cr_error_prefix("%s", path);
     return false;

@@ -95,9 +95,14 @@ typedef struct runner {
     bool batches;  /* any number of rows run together */
     cr_onnx *onnx; /* a model from an ONNX file, and its weights; or */
     cr_model *model;
-    cr_classifier *classifier;           /* a classifier of ours */
-    cr_transform_list pictures, tensors; /* of a classifier: what is done to a picture, then to it
-                                          * as a tensor */
+    cr_classifier *classifier; /* a classifier of ours */
+    /* Of what classifies pictures: else there are no classes. Outputs 0 and 1 are logits and
+     * probabilities. */
+    int class_count;
+    char **class_names;
+    char *architecture;
+    cr_shape sample;                     /* (C, H, W) */
+    cr_transform_list pictures, tensors; /* what is done to a picture, then to it as a tensor */
 } runner;
 
 /* Reads a model and runs it once. NULL with an error set. */
@@ -105,6 +110,10 @@ runner *runner_load(const char *path);
 bool runner_open_onnx(runner *r, const char *path); /* its part for ONNX files (runner_onnx.c) */
 runner *runner_retain(runner *r);
 void runner_release(runner *r);
+
+/* Takes over what a classifier's description says, which is JSON (cr_classifier_describe); false
+ * with an error set. */
+bool runner_describe(runner *r, const char *description);
 
 /* Runs tensors of the specs' dtypes and shapes; the outputs belong to the frame. */
 bool runner_run(const runner *r, cr_tensor *const *inputs, cr_tensor **outputs);

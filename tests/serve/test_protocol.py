@@ -216,6 +216,28 @@ class RepositoryTest(ServingTest):
             self.assert_refused(server.post("/v2/repository/models/other/load"), 404,
                                 "there is no model other")
 
+    def test_exported_classifier(self):
+        """An ONNX file that the command wrote takes pictures as the run does."""
+        path = os.path.join(self.folder, "exported.onnx")
+        done = subprocess.run([CRESSET, "export", self.model, "-o", path], capture_output=True,
+                              text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with Server(self.model, path) as server:
+            about = server.get("/v2/models/exported").json
+            self.assertEqual(about["parameters"]["classes"], 10)
+            self.assertEqual([each["name"] for each in about["outputs"]],
+                             ["logits", "probabilities"])
+            for picture in self.pictures:
+                own = server.post("/predictions/places?top=10", picture).json
+                exported = server.post("/predictions/exported?top=10", picture).json
+                self.assertEqual(next(iter(own)), next(iter(exported)))
+                for name, value in own.items():
+                    self.assertAlmostEqual(exported[name], value, 5)
+            answer = server.post("/explanations/exported", self.pictures[0]).json
+            self.assertIsNone(answer["explanation"])
+            self.assertIn("not of an ONNX file", answer["unexplained"])
+            self.assertEqual(answer["predictions"][0]["label"], "0")
+
     def test_refusals_at_the_start(self):
         def refuse(words, *arguments):
             done = subprocess.run([CRESSET, "serve", *arguments, "--port", "0"],

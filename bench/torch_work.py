@@ -43,6 +43,8 @@ MODELS = {  # name: (net, shape of a sample, classes)
     "resnet34": (torchvision.models.resnet34, IMAGE, 1000),
     "resnet50": (torchvision.models.resnet50, IMAGE, 1000),
     "mobilenet_v2": (torchvision.models.mobilenet_v2, IMAGE, 1000),
+    "efficientnet_b0": (torchvision.models.efficientnet_b0, IMAGE, 1000),
+    "vit_b_16": (torchvision.models.vit_b_16, IMAGE, 1000),
     "swin_t": (torchvision.models.swin_t, IMAGE, 1000),
     "bert_base": (BertModel, (128,), 0),
     "bilstm": (BiLstm, (200, 128), 0),

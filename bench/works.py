@@ -18,6 +18,13 @@ WORKS = {work.key: work for work in (
     Work("resnet34", "ResNet-34, batch 16, 224×224", "resnet34", 16),
     Work("resnet50", "ResNet-50, batch 1, 224×224", "resnet50", 1, runs=(5, 15)),
     Work("mobilenet_v2", "MobileNetV2, batch 1, 224×224", "mobilenet_v2", 1, runs=(5, 40)),
+    *(Work(f"{model}_b{batch}", f"{words}, batch {batch}, 224×224", model, batch,
+           runs=(2, {"mobilenet_v2": 40, "efficientnet_b0": 30, "resnet50": 12}.get(model, 8)
+                 // (1 if batch == 1 else 4)))
+      for model, words in (("resnet50", "ResNet-50"), ("mobilenet_v2", "MobileNetV2"),
+                           ("efficientnet_b0", "EfficientNet-B0"), ("swin_t", "Swin-T"),
+                           ("vit_b_16", "ViT-B/16"))
+      for batch in (1, 8)),
     Work("swin_t", "Swin-T, batch 8, 224×224", "swin_t", 8, runs=(2, 3)),
     Work("bert_base", "BERT-base-size encoder, batch 8, length 128", "bert_base", 8, runs=(2, 3),
          optimizer="adamw"),
@@ -31,4 +38,7 @@ SUITES = {  # (work, mode)
     "engine": [(key, "train") for key in TRAINED] +
               [(key, "infer") for key in ("resnet34", "resnet50", "mobilenet_v2", "swin_t",
                                           "bert_base")] + [("resnet50", "start")],
+    "inference": [(f"{model}_b{batch}", "infer")
+                  for model in ("resnet50", "mobilenet_v2", "efficientnet_b0", "swin_t", "vit_b_16")
+                  for batch in (1, 8)],
 }

@@ -96,6 +96,53 @@ void cr_graph_print(const cr_graph *graph, cr_text *text);
  * is found from the inputs. Outputs are owned by the frame, NULL on failure. */
 cr_status cr_graph_run(const cr_graph *graph, cr_tensor *const *inputs, cr_tensor **outputs);
 
+/* ---- passes ---- */
+
+/* Computes what depends on parameters and constants alone, and drops what changes nothing, is
+ * computed twice, or is not read. Parameters that are written afterwards are not seen by what was
+ * computed of them. */
+cr_status cr_graph_simplify(cr_graph *graph);
+
+/* Makes one op of several where there is one: a convolution with batch norm, a residual and an
+ * activation; a linear layer with GELU; x * sigmoid(x). */
+cr_status cr_graph_fuse(cr_graph *graph);
+
+/* ---- compiled: the fast way to run one ----
+ *
+ * A compiled graph runs the kernels one after the other over one block of memory, in which results
+ * that are never needed at the same time share room: nothing is looked up, checked or allocated
+ * between them. What that takes is made for a batch size when it first comes, and kept.
+ *
+ *     cr_compiled *compiled = cr_graph_compile(graph);
+ *     cr_compiled_run(compiled, &images, &logits);
+ *     cr_compiled_free(compiled);
+ *
+ * May be run from many threads at once. Compile anew after parameters have been written. */
+typedef struct cr_compiled cr_compiled;
+
+/* Simplifies and fuses a copy of the graph, which the caller keeps. NULL on failure. */
+cr_compiled *cr_graph_compile(const cr_graph *graph);
+void cr_compiled_free(cr_compiled *compiled);
+
+/* As cr_graph_run: outputs owned by the frame, NULL on failure. */
+cr_status cr_compiled_run(cr_compiled *compiled, cr_tensor *const *inputs, cr_tensor **outputs);
+
+/* The same into tensors of the caller's, of the right shapes and dtypes. From the second run of a
+ * batch size on it allocates nothing, provided that the inputs are contiguous. */
+cr_status cr_compiled_run_into(cr_compiled *compiled, cr_tensor *const *inputs,
+                               cr_tensor *const *outputs);
+
+/* The graph that is run, after all passes; borrowed. */
+const cr_graph *cr_compiled_graph(const cr_compiled *compiled);
+
+/* What a run of a batch size needs besides the weights; 0 on failure. */
+typedef struct cr_compiled_memory {
+    size_t arena_bytes; /* the block that everything lies in */
+    size_t apart_bytes; /* what all results and workspaces would take side by side */
+    int steps;          /* kernels and copies */
+} cr_compiled_memory;
+cr_compiled_memory cr_compiled_memory_for(cr_compiled *compiled, int64_t n);
+
 #ifdef __cplusplus
 }
 #endif

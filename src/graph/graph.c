@@ -153,6 +153,46 @@ bool graph_has_symbol(const struct graph_node *node, const char *name)
     return false;
 }
 
+static void *attribute_in(const cr_op *op, void *attributes, const char *name,
+                          cr_attribute_kind *kind)
+{
+    int row = graph_attribute(op, name);
+    if (row < 0)
+        return NULL;
+    *kind = op->attributes[row].kind;
+    return (char *)attributes + op->attributes[row].offset;
+}
+
+void graph_set_int(const cr_op *op, void *attributes, const char *name, int64_t value)
+{
+    cr_attribute_kind kind;
+    void *at = attribute_in(op, attributes, name, &kind);
+    if (!at)
+        return;
+    if (kind == CR_ATTRIBUTE_INT)
+        *(int64_t *)at = value;
+    else if (kind == CR_ATTRIBUTE_ENUM)
+        *(int *)at = (int)value;
+    else if (kind == CR_ATTRIBUTE_BOOL)
+        *(bool *)at = value != 0;
+}
+
+void graph_set_float(const cr_op *op, void *attributes, const char *name, double value)
+{
+    cr_attribute_kind kind;
+    double *at = attribute_in(op, attributes, name, &kind);
+    if (at)
+        *at = value;
+}
+
+void graph_set_ints(const cr_op *op, void *attributes, const char *name, const cr_shape *value)
+{
+    cr_attribute_kind kind;
+    cr_shape *at = attribute_in(op, attributes, name, &kind);
+    if (at)
+        *at = *value;
+}
+
 bool graph_is(const struct graph_node *node, const char *op)
 {
     return strcmp(node->op->name, op) == 0;

@@ -124,6 +124,62 @@ void graph_replace(cr_graph *graph, int from, int to);
  * are numbered anew. */
 void graph_prune(cr_graph *graph);
 
+/* ---- attributes of nodes to be ---- */
+
+/* Write an attribute of that name into a block for the op; ints also into ENUM and BOOL. */
+void graph_set_int(const cr_op *op, void *attributes, const char *name, int64_t value);
+void graph_set_float(const cr_op *op, void *attributes, const char *name, double value);
+void graph_set_ints(const cr_op *op, void *attributes, const char *name, const cr_shape *value);
+
+/* ---- memory of a run ---- */
+
+/* Bytes that are needed from one step of a run to another, both included. */
+struct graph_buffer {
+    size_t bytes; /* rounded up by graph_place */
+    size_t offset;
+    int first;
+    int last;
+};
+
+/* Gives every buffer its offset in a block of *total bytes; false when memory runs out. */
+bool graph_place(struct graph_buffer *buffers, int count, size_t *total);
+
+/* ---- one batch size, ready to run ---- */
+
+/* A step: a kernel, or a copy into another layout (op NULL). */
+struct graph_step {
+    cr_call call;
+    void *attributes;
+    cr_tensor **inputs;
+    cr_tensor *outputs[CR_MAX_OUTPUTS];
+    int node;
+    int workspace;   /* buffer; -1: none */
+    bool is_checked; /* reads integers that come with the run: infer looks at them again */
+};
+
+/* Everything that one run at a time needs: tensors over places in an arena, and the steps. */
+struct graph_context {
+    struct graph_context *next; /* among those that wait */
+    int64_t n;
+    int threads; /* sizes of workspaces go by it */
+    struct graph_step *steps;
+    int step_count;
+    cr_tensor **tensors; /* all handles but those of constants */
+    int *buffer_of;      /* the number of each one's buffer */
+    int tensor_count;
+    struct graph_buffer *buffers;
+    struct storage *storages; /* of the buffers, then of the inputs of the graph */
+    int buffer_count;
+    cr_tensor *inputs[CR_GRAPH_INPUTS];
+    cr_tensor *outputs[CR_GRAPH_OUTPUTS];
+    char *arena;
+    size_t arena_bytes;
+    size_t apart_bytes; /* what the buffers would take side by side */
+};
+
+struct graph_context *graph_context_new(const cr_graph *graph, int64_t n);
+void graph_context_free(struct graph_context *context);
+
 /* ---- ONNX files (onnx_export.c, onnx_fold.c, onnx_write.c) ---- */
 
 /* Operators and constants with what is read and given. */

@@ -250,6 +250,12 @@ cr_shape channels_last_strides(const cr_shape *shape);
 struct pool_plan;
 cr_tensor *channels_last_pool(cr_tensor *x, const struct pool_plan *plan, bool is_max);
 
+/* The op that pools a channels-last tensor of this shape as a pooling op with these attributes
+ * does, and its attributes in `to`, POOL_LAST_BYTES; NULL if there is none. The second by plan. */
+#define POOL_LAST_BYTES 512
+const cr_op *pool_last_op(const cr_op *op, const void *attributes, const cr_shape *shape, void *to);
+const cr_op *channels_last_pool_op(const struct pool_plan *plan, bool is_max, void *to);
+
 /* ---- normalisations ---- */
 
 /* What is normalised together: the elements along dims; rms: without their mean. */

@@ -1,5 +1,7 @@
 /* Tensors of shape (N, C, H, W) that lie in memory as (N, H, W, C), as inference makes them
  * (conv_norm.c), and their pooling. */
+#include <string.h>
+
 #include "cresset/pooling.h"
 
 #include "kernels/pool/pool.h"
@@ -60,6 +62,14 @@ static const cr_op native_pool_last_op = {
     .infer = pool_last_infer,
     .forward = { [CR_CPU] = pool_last_forward },
 };
+
+const cr_op *channels_last_pool_op(const struct pool_plan *plan, bool is_max, void *to)
+{
+    _Static_assert(sizeof(struct pool_last_attributes) <= POOL_LAST_BYTES, "too little room");
+    struct pool_last_attributes attributes = { .plan = *plan, .is_max = is_max };
+    memcpy(to, &attributes, sizeof attributes);
+    return &native_pool_last_op;
+}
 
 OP_FAMILY(channels_last_ops) = { &native_pool_last_op, NULL };
 

@@ -3,6 +3,8 @@
  * All dimensions share one implementation; the records differ in name and number of dimensions. A
  * maximum keeps where it was found as a hidden output, one byte each where the window allows it.
  * Half precision is computed in float32, in the workspace. */
+#include <string.h>
+
 #include "cresset/pooling.h"
 
 #include <string.h>
@@ -724,6 +726,23 @@ static cr_tensor *pool_last(cr_tensor *x, const struct pool_attributes *attribut
         return NULL;
     }
     return channels_last_pool(x, &plan, is_max);
+}
+
+const cr_op *pool_last_op(const cr_op *op, const void *attributes, const cr_shape *shape, void *to)
+{
+    bool is_max = op == &max_pool2d_op || op == &adaptive_max_pool2d_op;
+    bool is_adaptive = op == &adaptive_avg_pool2d_op || op == &adaptive_max_pool2d_op;
+    struct pool_attributes pool;
+    struct pool_plan plan;
+    if (!is_max && !is_adaptive && op != &avg_pool2d_op)
+        return NULL;
+    memcpy(&pool, attributes, sizeof pool);
+    pool.is_adaptive = is_adaptive;
+    if (make_plan(&pool, shape, 2, &plan) != CR_OK) {
+        cr_error_clear();
+        return NULL;
+    }
+    return channels_last_pool_op(&plan, is_max, to);
 }
 
 static cr_tensor *max_of(const cr_op *op, cr_tensor *x, const struct pool_attributes *attributes,

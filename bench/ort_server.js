@@ -1,6 +1,6 @@
 // A model in ONNX Runtime behind Node's HTTP server, as one writes it in an afternoon:
 // ort_server.js PEERS MODEL THREADS. Takes the binary requests of the Open Inference Protocol, one
-// float32 input; prints its port.
+// float32 input; prints its port. Its threads do not spin: beside 64 clients that makes it faster.
 'use strict';
 const http = require('http');
 const path = require('path');
@@ -21,7 +21,8 @@ async function infer(session, request, body) {
 
 async function main() {
   const session = await ort.InferenceSession.create(model, {
-    intraOpNumThreads: Number(threads), graphOptimizationLevel: 'all' });
+    intraOpNumThreads: Number(threads), graphOptimizationLevel: 'all',
+    extra: { session: { intra_op: { allow_spinning: '0' } } } });
   const server = http.createServer((request, response) => {
     const pieces = [];
     request.on('data', (piece) => pieces.push(piece));

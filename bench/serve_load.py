@@ -83,8 +83,8 @@ def load(server, port, seconds, clients, folder):
                        text)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     return {"rate": float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1]),
-            "p50": seconds_of(re.search(r"50%\s+(\S+)", text)[1]),
-            "p99": seconds_of(re.search(r"99%\s+(\S+)", text)[1]),
+            "p50": seconds_of(re.search(r"^\s+50%\s+(\S+)", text, re.M)[1]),
+            "p99": seconds_of(re.search(r"^\s+99%\s+(\S+)", text, re.M)[1]),
             "errors": (sum(map(int, errors.groups())) if errors else 0)
             + (int(refused[1]) if refused else 0),
             "before": before, "after": memory(server.process)}

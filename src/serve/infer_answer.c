@@ -1,5 +1,6 @@
 /* Answers to requests to infer: tensors as lists in JSON or as bytes behind it, classes by name
  * where the classification extension asks for them, and what batch the request rode in. */
+#include <math.h>
 #include <string.h>
 
 #include "cresset/memory.h"
@@ -50,45 +51,75 @@ static void put_head(cr_text *out, const char *name, const char *datatype, const
     cr_text_append(out, "]");
 }
 
+/* Ends an output whose bytes follow the JSON. */
+static void put_binary(cr_text *out, const void *bytes, size_t size, cr_text *binary)
+{
+    cr_text_printf(out, ", \"parameters\": {\"binary_data_size\": %lld}}", (long long)size);
+    cr_text_append_bytes(binary, bytes, size);
+}
+
 /* ---- classes by name ---- */
+
+/* What is not a number comes last. */
+static float rankable(float score)
+{
+    return isnan(score) ? -INFINITY : score;
+}
 
 int64_t infer_next_rank(const float *scores, int64_t count, int64_t above)
 {
     int64_t best = -1;
+    float bound = above < 0 ? 0 : rankable(scores[above]);
     for (int64_t i = 0; i < count; i++) {
-        bool later =
-            above < 0 || scores[i] < scores[above] || (scores[i] == scores[above] && i > above);
-        if (later && (best < 0 || scores[i] > scores[best]))
+        float score = rankable(scores[i]);
+        bool later = above < 0 || score < bound || (score == bound && i > above);
+        if (later && (best < 0 || score > rankable(scores[best])))
             best = i;
     }
     return best;
 }
 
-/* "score:index:label" of the highest scores of each row. */
-static void put_ranks(cr_text *out, const exchange *ex, const tensor_spec *spec,
-                      const tensor_value *value, int64_t ranks)
+/* "score:index:label" as a string of JSON, or as its length and bytes. */
+static void put_label(cr_text *out, const runner *r, double score, int64_t class, bool as_bytes)
+{
+    char *text = cr_string_format("%.6f:%lld:%s", score, (long long)class, r->class_names[class]);
+    if (as_bytes && text) {
+        uint32_t length = (uint32_t)strlen(text);
+        cr_text_append_bytes(out, &length, sizeof length);
+        cr_text_append_bytes(out, text, length);
+    } else {
+        if (out->length > 0)
+            cr_text_append(out, ", ");
+        serve_put_string(out, text ? text : "");
+    }
+    cr_free(text);
+}
+
+/* The labels of the highest scores of each row. */
+static void put_ranks(exchange *ex, int index, int64_t ranks, bool as_bytes, cr_text *binary)
 {
     const runner *r = ex->work->runner;
+    cr_text *out = &ex->answer.body, labels = { 0 };
     int64_t classes = r->class_count, rows = ex->work->rows;
     ranks = ranks < classes ? ranks : classes;
-    cr_shape shape = CR_SHAPE(rows, ranks);
-    put_head(out, spec->name, "BYTES", &shape);
-    cr_text_append(out, ", \"data\": [");
     for (int64_t row = 0; row < rows; row++) {
-        const float *scores = (const float *)value->data + row * classes;
+        const float *scores = (const float *)ex->work->outputs[index].data + row * classes;
         int64_t class = -1;
         for (int64_t rank = 0; rank < ranks; rank++) {
             class = infer_next_rank(scores, classes, class);
-            if (class < 0)
-                break;
-            char *text = cr_string_format("%.6f:%lld:%s", (double)scores[class], (long long)class,
-                                          r->class_names[class]);
-            cr_text_append(out, row + rank ? ", " : "");
-            serve_put_string(out, text ? text : "");
-            cr_free(text);
+            put_label(&labels, r, (double)scores[class], class, as_bytes);
         }
     }
-    cr_text_append(out, "]}");
+    cr_shape shape = CR_SHAPE(rows, ranks);
+    put_head(out, r->outputs[index].name, "BYTES", &shape);
+    if (as_bytes) {
+        put_binary(out, labels.data, labels.length, binary);
+    } else {
+        cr_text_append(out, ", \"data\": [");
+        cr_text_append_bytes(out, labels.data, labels.length);
+        cr_text_append(out, "]}");
+    }
+    cr_text_free(&labels);
 }
 
 /* ---- tensors ---- */
@@ -99,17 +130,15 @@ static void put_output(exchange *ex, int index, const json_t *parameters, cr_tex
     const tensor_spec *spec = &ex->work->runner->outputs[index];
     const tensor_value *value = &ex->work->outputs[index];
     const json_t *ranks = json_object_get(parameters, "classification");
-    const json_t *as_bytes = json_object_get(parameters, "binary_data");
+    const json_t *wanted = json_object_get(parameters, "binary_data");
+    bool as_bytes = wanted ? json_is_true(wanted) : ex->binary;
     if (ranks) {
-        put_ranks(out, ex, spec, value, json_integer_value(ranks));
+        put_ranks(ex, index, json_integer_value(ranks), as_bytes, binary);
         return;
     }
     put_head(out, spec->name, infer_dtype_name(spec->dtype), &value->shape);
-    bool no_numbers = spec->dtype == CR_F16 || spec->dtype == CR_BF16;
-    if (no_numbers || (as_bytes ? json_is_true(as_bytes) : ex->binary)) {
-        cr_text_printf(out, ", \"parameters\": {\"binary_data_size\": %lld}}",
-                       (long long)value->bytes);
-        cr_text_append_bytes(binary, value->data, value->bytes);
+    if (as_bytes || spec->dtype == CR_F16 || spec->dtype == CR_BF16) {
+        put_binary(out, value->data, value->bytes, binary);
         return;
     }
     cr_text_append(out, ", \"data\": [");

@@ -101,6 +101,11 @@ class FaultTest(ServingTest):
         answer = self.server.post("/v2/models/places/infer", body, **headers)
         self.assertEqual(answer.status, 200)
         self.assertIn(None, answer.json["outputs"][0]["data"])
+        body, headers = binary_request(
+            [("input", "FP32", SHAPE, data)],
+            outputs=[{"name": "logits", "parameters": {"classification": 3}}])
+        answer = self.server.post("/v2/models/places/infer", body, **headers)
+        self.assertEqual(len(answer.json["outputs"][0]["data"]), 3)
 
     def test_binary_extension(self):
         data = bytes(4 * SIDE * SIDE)

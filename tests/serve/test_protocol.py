@@ -92,6 +92,15 @@ class ProtocolTest(ServingTest):
         score, index, label = output["data"][0].split(":")
         self.assertEqual(index, label)
         self.assertGreater(float(score), 0)
+        answer = self.server.infer("places", *self.rows, outputs=[
+            {"name": "logits", "parameters": {"classification": 2, "binary_data": True}}])
+        length = int(answer.headers["Inference-Header-Content-Length"])
+        left, labels = answer.body[length:], []
+        while left:
+            size = struct.unpack("<I", left[:4])[0]
+            labels.append(left[4:4 + size].decode().split(":")[2])
+            left = left[4 + size:]
+        self.assertEqual(labels, [each.split(":")[2] for each in output["data"]])
 
     def test_pictures(self):
         for body, headers in ((self.pictures[1], {}), form("data", self.pictures[1]),

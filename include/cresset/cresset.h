@@ -20,6 +20,8 @@
 #include "cresset/models.h"
 #include "cresset/nn.h"
 #include "cresset/onnx.h"
+#include "cresset/onnx_export.h"
+#include "cresset/onnx_node.h"
 #include "cresset/ops.h"
 #include "cresset/optim.h"
 #include "cresset/plain_c.h"

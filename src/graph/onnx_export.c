@@ -11,6 +11,9 @@
 #include "ops/ops.h"
 
 #define MOST_REASONS 64 /* that are told */
+#define MOST_COMPUTED                                                                              \
+    (1 << 18) /* elements of a constant that is larger than what it is made of                     \
+               */
 
 struct export
 {
@@ -206,7 +209,7 @@ static cr_onnx_value value_of(struct export *export, int value)
     return export->values[value];
 }
 
-/* Whether results are computed now: of constants alone, and no larger than these. */
+/* Whether results are computed now: of constants alone, and small or no larger than these. */
 static bool is_constant(struct export *export, int index)
 {
     const struct graph_node *node = &export->graph->nodes[index];
@@ -223,7 +226,7 @@ static bool is_constant(struct export *export, int index)
     }
     for (int i = 0; i < node->output_count; i++)
         made += cr_shape_numel(&export->graph->values[node->outputs[i]].shape);
-    return node->input_count > 0 && made <= read;
+    return node->input_count > 0 && made <= CR_MAX(read, MOST_COMPUTED);
 }
 
 static cr_status compute(struct export *export, const struct graph_node *node)

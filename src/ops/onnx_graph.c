@@ -323,24 +323,58 @@ cr_onnx_value cr_onnx_with_number(cr_onnx_call *call, const char *type, cr_onnx_
     return cr_onnx_binary(call, type, x, cr_onnx_number(call, dtype, number));
 }
 
-/* ONNX's Reshape keeps a size for 0, and finds one for -1. */
+/* The operator of a type that made a value; NULL if another did, or none. */
+static const struct written_operator *made_by(const cr_onnx_graph *graph, cr_onnx_value x,
+                                              const char *type)
+{
+    int maker = x ? graph->values[x].maker : -1;
+    bool is_it = maker >= 0 && strcmp(graph->operators[maker].type, type) == 0;
+    return is_it ? &graph->operators[maker] : NULL;
+}
+
+/* ONNX's Reshape keeps a size for 0, and finds one for -1. False if these do not say it. */
+static bool plain_sizes(const cr_onnx_spec *from, const cr_onnx_size *sizes, int ndim,
+                        cr_shape *plain)
+{
+    bool has_free = false;
+    *plain = (cr_shape){ .ndim = ndim };
+    for (int d = 0; d < ndim; d++) {
+        bool is_fixed = cr_onnx_is_fixed(sizes[d]);
+        bool is_kept = !is_fixed && d < from->ndim && cr_onnx_size_equal(from->dim[d], sizes[d]);
+        if ((is_fixed && sizes[d].base == 0) || (!is_fixed && !is_kept && has_free))
+            return false;
+        has_free = has_free || (!is_fixed && !is_kept);
+        plain->dim[d] = is_fixed ? sizes[d].base : is_kept ? 0 : -1;
+    }
+    return true;
+}
+
+static bool is_of_sizes(const cr_onnx_spec *spec, const cr_onnx_size *sizes, int ndim)
+{
+    bool is_same = spec->ndim == ndim;
+    for (int d = 0; d < ndim && is_same; d++)
+        is_same = cr_onnx_size_equal(spec->dim[d], sizes[d]);
+    return is_same;
+}
+
+/* Two in turn are one. */
 cr_onnx_value cr_onnx_reshape(cr_onnx_call *call, cr_onnx_value x, const cr_onnx_spec *from,
                               const cr_onnx_size *sizes, int ndim)
 {
-    cr_shape plain = { .ndim = ndim };
-    bool is_plain = true, has_free = false;
-    for (int d = 0; d < ndim; d++) {
-        plain.dim[d] = sizes[d].base;
-        is_plain = is_plain && !(cr_onnx_is_fixed(sizes[d]) && sizes[d].base == 0);
-        if (cr_onnx_is_fixed(sizes[d]))
-            continue;
-        bool is_kept = from && d < from->ndim && cr_onnx_size_equal(from->dim[d], sizes[d]);
-        is_plain = is_plain && (is_kept || !has_free);
-        has_free = has_free || !is_kept;
-        plain.dim[d] = is_kept ? 0 : -1;
-    }
-    cr_onnx_value shape =
-        is_plain ? cr_onnx_integers(call, plain) : cr_onnx_sizes(call, sizes, ndim);
+    const struct written_operator *earlier = made_by(call->graph, x, "Reshape");
+    cr_onnx_spec known = { 0 };
+    cr_shape plain;
+    if (earlier)
+        x = earlier->inputs[0];
+    else if (from)
+        known = *from;
+    if (earlier && call->graph->values[x].has_spec)
+        known = call->graph->values[x].spec;
+    if (known.ndim && is_of_sizes(&known, sizes, ndim))
+        return x;
+    cr_onnx_value shape = plain_sizes(&known, sizes, ndim, &plain)
+                              ? cr_onnx_integers(call, plain)
+                              : cr_onnx_sizes(call, sizes, ndim);
     return cr_onnx_binary(call, "Reshape", x, shape);
 }
 
@@ -365,23 +399,14 @@ static cr_onnx_value permuted_constant(cr_onnx_call *call, cr_onnx_value x, cr_s
     return made;
 }
 
-/* The order of a Transpose that made a value; NULL if another operator did, or none. */
-static const cr_shape *made_by_transpose(const cr_onnx_graph *graph, cr_onnx_value x)
-{
-    int maker = x ? graph->values[x].maker : -1;
-    if (maker < 0 || strcmp(graph->operators[maker].type, "Transpose") != 0)
-        return NULL;
-    return &graph->operators[maker].attributes[0].integers;
-}
-
 /* Two orders in turn are one. */
 cr_onnx_value cr_onnx_permute(cr_onnx_call *call, cr_onnx_value x, cr_shape order)
 {
-    const cr_shape *earlier = made_by_transpose(call->graph, x);
+    const struct written_operator *earlier = made_by(call->graph, x, "Transpose");
     if (earlier) {
         for (int d = 0; d < order.ndim; d++)
-            order.dim[d] = earlier->dim[order.dim[d]];
-        x = call->graph->operators[call->graph->values[x].maker].inputs[0];
+            order.dim[d] = earlier->attributes[0].integers.dim[order.dim[d]];
+        x = earlier->inputs[0];
     }
     bool is_same = true;
     for (int d = 0; d < order.ndim; d++)

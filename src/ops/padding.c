@@ -183,9 +183,9 @@ static cr_status pad_onnx(cr_onnx_call *call)
     cr_frame frame = cr_frame_begin();
     cr_onnx_value list = cr_onnx_tensor(call, cr_from_buffer(pads, CR_SHAPE(2 * ndim), CR_I64));
     cr_frame_end(frame);
-    cr_onnx_value value = attributes->mode == CR_PAD_CONSTANT
-                              ? cr_onnx_number(call, call->input_specs[0].dtype, attributes->value)
-                              : 0;
+    cr_onnx_value value = 0;
+    if (attributes->mode == CR_PAD_CONSTANT && attributes->value != 0)
+        value = cr_onnx_number(call, call->input_specs[0].dtype, attributes->value);
     return onnx_result(
         call, cr_onnx_add(call, "Pad", .inputs = { call->inputs[0], list, value },
                           .attributes = { CR_ONNX_TEXT("mode", modes[attributes->mode]) }));

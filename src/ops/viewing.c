@@ -94,14 +94,10 @@ static cr_status view_backward(cr_gradient_call *call)
 
 static cr_status view_onnx(cr_onnx_call *call)
 {
-    const cr_onnx_spec *from = &call->input_specs[0], *to = &call->output_specs[0];
-    bool is_same = from->ndim == to->ndim;
-    for (int d = 0; d < to->ndim && is_same; d++)
-        is_same = cr_onnx_size_equal(from->dim[d], to->dim[d]);
+    const cr_onnx_spec *to = &call->output_specs[0];
     call->minds_varying = true;
-    return onnx_result(call, is_same
-                                 ? call->inputs[0]
-                                 : cr_onnx_reshape(call, call->inputs[0], from, to->dim, to->ndim));
+    return onnx_result(
+        call, cr_onnx_reshape(call, call->inputs[0], &call->input_specs[0], to->dim, to->ndim));
 }
 
 static const cr_op view_op = {

@@ -424,7 +424,7 @@ static cr_status window_onnx(cr_onnx_call *call)
     if (!has_windows)
         return onnx_result(call, y);
     const cr_onnx_spec *to = &call->output_specs[0];
-    y = cr_onnx_reshape(call, y, to, to->dim, to->ndim);
+    y = cr_onnx_reshape(call, y, NULL, to->dim, to->ndim);
     return onnx_result(call, cr_onnx_add(call, "Gather", .inputs = { y, places_of_rows(call) },
                                          .attributes = { CR_ONNX_INT("axis", 1) }));
 }

@@ -2,11 +2,13 @@
 #include "written.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "cresset/file.h"
 #include "cresset/memory.h"
+#include "cresset/onnx.h"
 #include "cresset/pointwise.h"
 
 static void print_line(json_t *line)
@@ -45,6 +47,45 @@ static json_t *write_tensor(const char *folder, const char *name, const char *po
     return entry;
 }
 
+/* How far apart two tensors are at most; infinite where shapes or dtypes differ. */
+static double distance(cr_tensor *a, cr_tensor *b)
+{
+    cr_shape shape = cr_shape_of(a), other = cr_shape_of(b);
+    double most = 0;
+    if (!cr_shape_equal(&shape, &other) || cr_dtype_of(a) != cr_dtype_of(b))
+        return INFINITY;
+    for (int64_t i = 0; i < cr_numel(a); i++) {
+        double x = cr_element(a, i), y = cr_element(b, i);
+        if (x != y && !(isnan(x) && isnan(y)))
+            most = fabs(x - y) <= most ? most : fabs(x - y);
+    }
+    return isnan(most) ? INFINITY : most;
+}
+
+/* What our own reading of a file gives, compared with what it should give: how far it is from that,
+ * or why it cannot be run. */
+static json_t *import_again(const char *path, cr_tensor *const *inputs, int input_count,
+                            cr_tensor *const *outputs, int output_count)
+{
+    cr_tensor *results[CR_GRAPH_OUTPUTS] = { NULL };
+    cr_onnx *onnx = cr_onnx_open(path);
+    cr_model *model = cr_model_new();
+    double most = 0;
+    cr_model_train(model, false);
+    if (onnx &&
+        cr_onnx_run_all(cr_root(model), onnx, inputs, input_count, results, output_count) == CR_OK)
+        for (int i = 0; i < output_count; i++)
+            most = fmax(most, distance(results[i], outputs[i]));
+    json_t *answer = cr_failed()   ? json_string(cr_error_message())
+                     : isinf(most) ? json_string("the results of the import are others")
+                                   : json_real(most);
+    cr_error_clear();
+    cr_model_free(model);
+    if (onnx)
+        cr_onnx_close(onnx);
+    return answer;
+}
+
 bool write_case(const char *folder, const char *name, const cr_graph *graph,
                 cr_tensor *const *inputs, bool is_batched, cr_onnx_args args)
 {
@@ -62,9 +103,13 @@ bool write_case(const char *folder, const char *name, const cr_graph *graph,
             json_array_append_new(
                 wanted, write_tensor(folder, name, cr_graph_output_at(graph, i).name, outputs[i]));
     }
+    json_t *imported = cr_failed() ? json_null()
+                                   : import_again(path, inputs, cr_graph_input_count(graph),
+                                                  outputs, cr_graph_output_count(graph));
     cr_frame_end(frame);
-    json_t *line = json_pack("{s:s, s:s, s:b, s:o, s:o}", "name", name, "model", file, "batched",
-                             is_batched, "inputs", given, "outputs", wanted);
+    json_t *line =
+        json_pack("{s:s, s:s, s:b, s:o, s:o, s:o}", "name", name, "model", file, "batched",
+                  is_batched, "inputs", given, "outputs", wanted, "imported", imported);
     cr_free(path);
     cr_free(file);
     if (cr_failed()) {

@@ -44,7 +44,7 @@ def check_file(path):
     except ImportError:
         return None
     try:
-        onnx.checker.check_model(str(path), full_check=path.stat().st_size < 100e6)
+        onnx.checker.check_model(str(path), full_check=path.stat().st_size < 10e6)
     except Exception as error:  # of several kinds, and of those of protobuf
         return str(error).strip().splitlines()[0]
     return ""

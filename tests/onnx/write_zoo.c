@@ -17,7 +17,7 @@
 #include "written.h"
 
 #define BATCH       3
-#define SETTLING    8
+#define SETTLING    3
 #define DISTURBANCE 0.05
 #define SMALL_BERT  128 /* features */
 

@@ -23,6 +23,7 @@ typedef struct cr_classifier {
     bool has_several_labels;      /* of a sample: each class is a question of its own (sigmoid) */
     float *thresholds; /* of several labels (class_count), from which probability on each is there;
                         * NULL: CR_DEFAULT_THRESHOLD. Allocated by cresset/memory.h */
+    struct cr_compiled *compiled; /* by cr_classifier_compile */
 } cr_classifier;
 
 #define CR_DEFAULT_THRESHOLD 0.5
@@ -64,6 +65,12 @@ cr_status cr_classifier_save(const cr_classifier *classifier, const char *path);
 
 /* Logits (N, classes) of samples (N, C, H, W), float32, already transformed. */
 cr_tensor *cr_classifier_forward(const cr_classifier *classifier, cr_tensor *samples);
+
+/* Compiles the model as it is (cresset/graph.h), for all that follows: cr_classifier_forward and
+ * what calls it run the compiled graph in eval mode, for samples of its input's shape, where
+ * neither gradients nor autocast are wanted and nobody watches layers. Parameters must not be
+ * written from now on. */
+cr_status cr_classifier_compile(cr_classifier *classifier);
 
 /* ---- evaluation ---- */
 

@@ -29,6 +29,7 @@
 #include "cresset/profile.h"
 #include "cresset/random.h"
 #include "cresset/safetensors.h"
+#include "cresset/session.h"
 #include "cresset/self_supervised.h"
 #include "cresset/sequence_layers.h"
 #include "cresset/state_dict.h"

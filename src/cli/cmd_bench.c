@@ -3,6 +3,7 @@
 
 #include "cli.h"
 #include "cresset/autograd.h"
+#include "cresset/graph.h"
 #include "cresset/memory.h"
 #include "cresset/models.h"
 #include "cresset/ops.h"
@@ -21,7 +22,7 @@ typedef struct bench_settings {
     number_list input;
     int64_t batch_size, repeat, warm_up, threads;
     const char *mode, *optimizer, *precision, *load, *save;
-    bool checkpoint, memory, json;
+    bool checkpoint, memory, json, eager;
     profile_options profile;
 } bench_settings;
 
@@ -47,6 +48,8 @@ static const cli_option options[] = {
     { "optimizer", 'o', "Work", CHOICE(bench_settings, optimizer, optimizer_words), "NAME", "sgd",
       "what takes the training step" },
     PRECISION_OPTION(bench_settings, precision, "Work"),
+    { "eager", 0, "Work", FLAG(bench_settings, eager), NULL, NULL,
+      "run inference op by op, not as a compiled graph" },
     { "checkpoint-activations", 0, "Work", FLAG(bench_settings, checkpoint), NULL, NULL,
       "keep the inputs of blocks only and run them again in backward" },
     CLASSES_OPTION(bench_settings, model, "Model"),
@@ -83,6 +86,7 @@ typedef struct workload {
     cr_tensor *input;  /* (N, …) */
     cr_tensor *target; /* labels (N), or for a model without classes what its result should be */
     cr_tensor *result; /* of inference */
+    cr_compiled *compiled; /* NULL: inference is run op by op */
 } workload;
 
 typedef struct timing {
@@ -184,6 +188,7 @@ static bool prepare(workload *work, const cr_architecture *architecture,
 static void release(workload *work)
 {
     cr_optim_free(work->optimizer);
+    cr_compiled_free(work->compiled);
     cr_model_free(work->model);
     cr_release(work->input);
     cr_release(work->target);
@@ -213,7 +218,26 @@ static void train_step(workload *work, double *value)
 static void infer(workload *work)
 {
     cr_release(work->result);
-    work->result = cr_retain(cr_run_architecture(cr_root(work->model), work->input, &work->bound));
+    cr_tensor *y = NULL;
+    if (work->compiled)
+        cr_compiled_run(work->compiled, &work->input, &y);
+    else
+        y = cr_run_architecture(cr_root(work->model), work->input, &work->bound);
+    work->result = cr_retain(y);
+}
+
+/* Graphs compute in float32. */
+static bool compile(workload *work)
+{
+    cr_shape batch = cr_shape_of(work->input), sample = { .ndim = batch.ndim - 1 };
+    for (int d = 0; d < sample.ndim; d++)
+        sample.dim[d] = batch.dim[d + 1];
+    cr_graph *graph =
+        cr_graph_trace(work->model, .function = cr_run_architecture, .settings = &work->bound,
+                       .sample = sample, .dtype = cr_dtype_of(work->input));
+    work->compiled = graph ? cr_graph_compile(graph) : NULL;
+    cr_graph_free(graph);
+    return work->compiled != NULL;
 }
 
 static int by_value(const void *a, const void *b)
@@ -358,6 +382,8 @@ static int run(const arguments *args)
         cr_optim_free(work.optimizer);
         work.optimizer = NULL;
     }
+    if (good && infers && !settings->eager && cr_autocast_dtype() == CR_F32)
+        good = compile(&work);
     if (good && infers)
         good = measure(&work, false, settings, &results[1]);
     if (good && settings->save)

@@ -40,9 +40,10 @@ static bool add_model(model_list *models, const char *path)
         cr_classifier_free(model);
         model = NULL;
     }
-    if (model)
-        models->items[models->count++] = model;
-    return model != NULL;
+    if (!model)
+        return false;
+    models->items[models->count++] = model;
+    return cr_classifier_compile(model) == CR_OK;
 }
 
 /* A model, or all folds of a run with --folds. */

@@ -146,6 +146,8 @@ static bool open_classifier(runner *r, const char *path)
     if (!r->classifier)
         return false;
     cr_model_train(r->classifier->model, false);
+    if (cr_classifier_compile(r->classifier) != CR_OK)
+        return false;
     char *description = cr_classifier_describe(r->classifier);
     bool good = description && runner_describe(r, description) && describe_classifier(r);
     cr_free(description);

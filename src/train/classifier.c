@@ -4,6 +4,7 @@
 #include "cresset/autograd.h"
 #include "cresset/classifier.h"
 #include "cresset/file.h"
+#include "cresset/graph.h"
 #include "cresset/memory.h"
 #include "cresset/ops.h"
 #include "cresset/state_dict.h"
@@ -22,6 +23,7 @@ void cr_classifier_free(cr_classifier *classifier)
         cr_free(classifier->class_names[i]);
     cr_free(classifier->class_names);
     cr_free(classifier->thresholds);
+    cr_compiled_free(classifier->compiled);
     cr_model_free(classifier->model);
     cr_free(classifier);
 }
@@ -195,8 +197,39 @@ cr_classifier *cr_classifier_new_with(cr_classifier_args args)
     return classifier;
 }
 
+cr_status cr_classifier_compile(cr_classifier *classifier)
+{
+    cr_graph *graph = cr_graph_trace(classifier->model, .function = cr_run_architecture,
+                                     .settings = &classifier->bound, .sample = classifier->input);
+    cr_compiled_free(classifier->compiled);
+    classifier->compiled = graph ? cr_graph_compile(graph) : NULL;
+    cr_graph_free(graph);
+    return cr_error_status();
+}
+
+static bool runs_compiled(const cr_classifier *classifier, const cr_tensor *samples)
+{
+    if (!classifier->compiled || !samples || cr_failed() ||
+        cr_model_is_training(classifier->model) || cr_grad_enabled() ||
+        cr_autocast_dtype() != CR_F32 || cr_device_of(samples) != CR_CPU ||
+        cr_dtype_of(samples) != CR_F32 || cr_ndim(samples) != classifier->input.ndim + 1)
+        return false;
+    for (int d = 0; d < classifier->input.ndim; d++) {
+        if (cr_dim(samples, d + 1) != classifier->input.dim[d])
+            return false;
+    }
+    cr_layer_watch watch = cr_watch_layers((cr_layer_watch){ 0 });
+    cr_watch_layers(watch);
+    return !watch.function;
+}
+
 cr_tensor *cr_classifier_forward(const cr_classifier *classifier, cr_tensor *samples)
 {
+    cr_tensor *logits = NULL;
+    if (runs_compiled(classifier, samples)) {
+        cr_compiled_run(classifier->compiled, &samples, &logits);
+        return logits;
+    }
     return cr_run_architecture(cr_root(classifier->model), samples, &classifier->bound);
 }
 

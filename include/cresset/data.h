@@ -181,6 +181,16 @@ cr_status cr_dataset_split(cr_dataset *set, double fraction, uint64_t seed, cr_d
 cr_status cr_dataset_split_groups(cr_dataset *set, const int64_t *groups, double fraction,
                                   uint64_t seed, cr_dataset **first, cr_dataset **second);
 
+/* Deals the samples out to so many folds of a cross-validation: fold[i] of 0 … folds - 1 for sample
+ * i, each class as evenly as can be (of several labels, the first). Samples of one group (NULL:
+ * each is one) are in the same fold. And the two sets of a fold: the samples of the others, and its
+ * own.
+ */
+cr_status cr_dataset_folds(cr_dataset *set, const int64_t *groups, int folds, uint64_t seed,
+                           int *fold);
+cr_status cr_dataset_fold(cr_dataset *set, const int *fold, int which, cr_dataset **others,
+                          cr_dataset **own);
+
 /* Numbers the groups (0, 1, … in the order in which they come) by what a POSIX extended regular
  * expression finds in the paths of the samples: its first parenthesis, or all that it matches. A
  * path in which it finds nothing is an error. */

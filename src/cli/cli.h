@@ -669,6 +669,7 @@ typedef struct train_options {
     const char *unlabeled, *strong_augment;
     int64_t labels;
     double validation;
+    int64_t folds, fold;
     const char *architecture, *weights, *from, *freeze, *preprocess, *crop, *normalize, *rates;
     int64_t resize;
     cr_model_settings model;
@@ -734,6 +735,7 @@ typedef struct data_plan {
     const char *label_by; /* finds the class in a path; NULL: the subfolder is the class */
     double validation;    /* share of the training samples, if there is no part to validate */
     uint64_t seed;
+    int folds, fold;   /* of so many folds this one validates; fold 0 of some: all of them train */
     bool skips_broken; /* leaves out pictures that cannot be read */
 } data_plan;
 
@@ -784,6 +786,19 @@ void training_view_begin(training_view *view, const cr_classifier *classifier,
 bool training_view_connect(training_view *view, cr_train_run *run, bool events);
 void training_view_end(training_view *view);
 
+/* What a fold of a cross-validation comes to. */
+typedef struct fold_result {
+    const char *whole; /* the folder of the run that it is a fold of */
+    int64_t best_epoch;
+    double seconds;
+    cr_evaluation evaluation; /* of its own samples, by its best weights */
+} fold_result;
+
+/* Trains all folds of a run, one after the other, each in a folder of its own, and sums them up
+ * (folds.c); the exit status. run_fold trains one (cmd_train.c). */
+int run_folds(const arguments *args);
+int run_fold(const arguments *args, fold_result *result);
+
 /* A run that came to its end. */
 typedef struct run_outcome {
     const arguments *args;
@@ -793,7 +808,8 @@ typedef struct run_outcome {
     uint64_t seed;
     cr_dtype precision;
     bool report, quiet, json;
-    json_t *profile; /* for the JSON result; NULL for none. Taken over by finish_run */
+    fold_result *fold; /* takes the evaluation over; NULL: no fold */
+    json_t *profile;   /* for the JSON result; NULL for none. Taken over by finish_run */
 } run_outcome;
 
 /* Evaluates, writes the report, says the result; the exit status. */

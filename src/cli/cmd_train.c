@@ -28,7 +28,8 @@ typedef struct session {
     cr_dataset *unlabeled;
     cr_classifier *classifier;
     char *folder;
-    bool goes_on; /* from saved weights */
+    bool goes_on;      /* from saved weights */
+    fold_result *fold; /* what a fold comes to; NULL: it is none of several */
 } session;
 
 /* --- Setting up ----------------------------------------------------------------------------- */
@@ -51,6 +52,10 @@ static bool check_options(const arguments *args)
     }
     if (strcmp(chosen->schedule, "multistep") == 0 && chosen->milestones.count == 0) {
         usage_error(args->command, "--schedule multistep needs --milestones N,N");
+        return false;
+    }
+    if (chosen->folds == 1 || chosen->fold > chosen->folds) {
+        usage_error(args->command, "--folds K are two or more, and --fold is one of them");
         return false;
     }
     if (chosen->show_batch && chosen->find_lr) {
@@ -184,6 +189,8 @@ static bool set_up(session *s)
                        .group_by = chosen->group_by,
                        .label_by = chosen->label_by,
                        .validation = chosen->validation,
+                       .folds = (int)chosen->folds,
+                       .fold = (int)chosen->fold,
                        .seed = (uint64_t)chosen->seed,
                        .skips_broken = strcmp(chosen->broken, "skip") == 0 };
     if (!training_data_open(&s->data, &plan, NULL) || !open_few_labels(s))
@@ -270,7 +277,7 @@ static int stopped(const session *s)
     }
     cr_error_clear();
     failure(s->args->command, "interrupted and saved; go on with: cresset train --resume %s",
-            s->folder);
+            s->fold ? s->fold->whole : s->folder);
     return STATUS_INTERRUPTED;
 }
 
@@ -300,6 +307,7 @@ static int run_session(session *s)
                                 .report = chosen->report,
                                 .quiet = chosen->quiet,
                                 .json = chosen->json,
+                                .fold = s->fold,
                                 .profile = profile };
         status = finish_run(&outcome);
     }
@@ -323,11 +331,9 @@ static int work(session *s)
     return run_session(s);
 }
 
-static int run_with(const arguments *args)
+int run_fold(const arguments *args, fold_result *result)
 {
-    session s = { .args = args, .chosen = args->settings };
-    if (!check_options(args))
-        return STATUS_USAGE;
+    session s = { .args = args, .chosen = args->settings, .fold = result };
     if (s.chosen->rates)
         s.rates = cr_string_copy(s.chosen->rates);
     if (!train_options_translate(s.chosen, s.rates, &s.transforms, &s.settings)) {
@@ -345,6 +351,24 @@ static int run_with(const arguments *args)
     }
     tear_down(&s);
     return status;
+}
+
+/* A run, or a run for each fold; what is done instead of training is done with the first fold. */
+static int run_with(const arguments *args)
+{
+    const train_options *chosen = args->settings;
+    bool trains = !chosen->show_batch && !chosen->find_lr && !chosen->dry_run;
+    if (!check_options(args))
+        return STATUS_USAGE;
+    if (chosen->folds == 0 || chosen->fold > 0)
+        return run_fold(args, NULL);
+    if (trains)
+        return run_folds(args);
+    train_options own = *chosen;
+    arguments first = *args;
+    own.fold = 1;
+    first.settings = &own;
+    return run_fold(&first, NULL);
 }
 
 /* --- Resuming ------------------------------------------------------------------------------- */

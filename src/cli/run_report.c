@@ -297,6 +297,13 @@ int finish_run(const run_outcome *outcome)
         status = print_outcome_json(&f, outcome);
     else if (!outcome->quiet)
         print_outcome(&f, outcome);
+    if (status == STATUS_DONE && outcome->fold) {
+        *outcome->fold = (fold_result){ .whole = outcome->fold->whole,
+                                        .best_epoch = outcome->result->best_epoch,
+                                        .seconds = outcome->result->seconds,
+                                        .evaluation = f.evaluation };
+        f.evaluation = (cr_evaluation){ 0 };
+    }
     forget(&f);
     json_decref(outcome->profile);
     return status;

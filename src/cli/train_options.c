@@ -37,7 +37,7 @@ static const cli_option options[] = {
       "each class in this ratio" },
     { "group-by", 0, DATA, TEXT(train_options, group_by), "REGEX", NULL,
       "keep pictures together that belong together, such as a patient's: by what the first "
-      "parenthesis finds in their paths; for --split and --validation" },
+      "parenthesis finds in their paths; for --split, --validation and --folds" },
     { "label-by", 0, DATA, TEXT(train_options, label_by), "REGEX", NULL,
       "find the class in the path of a picture by the first parenthesis, instead of the "
       "subfolder" },
@@ -47,6 +47,11 @@ static const cli_option options[] = {
     { "validation", 0, DATA, REAL(train_options, validation, 0, 0.9), "X", "0.05",
       "share of the training samples held out to choose the best epoch; 0 chooses by the test "
       "samples" },
+    { "folds", 0, DATA, INTEGER(train_options, folds, 0, 100), "K", "0",
+      "cross-validation: part the training samples into K folds and train K models, each of which "
+      "is validated on one fold; 0 is not" },
+    { "fold", 0, DATA, INTEGER(train_options, fold, 0, 100), "N", "0",
+      "train fold N of --folds alone; 0 is all, one after the other" },
     { "resize", 0, DATA, INTEGER(train_options, resize, 1, CR_IMAGE_MAX_SIDE), "N", NULL,
       "first the shorter side of each picture becomes N pixels" },
     { "crop", 0, DATA, TEXT(train_options, crop), "center:N", NULL,

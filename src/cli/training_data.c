@@ -41,6 +41,35 @@ static bool hold_out(training_data *data, const data_plan *plan, const cr_image_
     return data->validation != NULL;
 }
 
+/* One fold of a cross-validation validates, the others train; the test part is left alone. */
+static bool take_fold(training_data *data, const data_plan *plan, cr_dataset *all)
+{
+    int64_t *groups = plan->group_by ? groups_of(all, plan->group_by) : NULL;
+    int *fold = cr_alloc_array((size_t)cr_dataset_size(all), sizeof *fold);
+    bool good =
+        fold && (groups || !plan->group_by) &&
+        cr_dataset_folds(all, groups, plan->folds, plan->seed, fold) == CR_OK &&
+        cr_dataset_fold(all, fold, plan->fold - 1, &data->train, &data->validation) == CR_OK;
+    cr_free(groups);
+    cr_free(fold);
+    data->test = cr_dataset_retain(data->validation);
+    return good;
+}
+
+/* All folds together, to be evaluated on samples that none has seen. */
+static bool take_whole(training_data *data, const data_plan *plan, const cr_image_parts *parts)
+{
+    data->train = cr_dataset_retain(parts->train);
+    data->validation = cr_dataset_retain(parts->validation ? parts->validation : parts->test);
+    data->test = cr_dataset_retain(parts->test ? parts->test : parts->validation);
+    if (!data->test)
+        cr_error_set(CR_ERROR_IO,
+                     "%s has no part that no fold was trained on; give other data with --data, or "
+                     "look at what the folds say of it in summary.json",
+                     plan->name);
+    return data->test != NULL;
+}
+
 bool training_data_open(training_data *data, const data_plan *plan, const cr_classifier *classifier)
 {
     *data = (training_data){ .name = plan->name };
@@ -56,8 +85,14 @@ bool training_data_open(training_data *data, const data_plan *plan, const cr_cla
         cr_error_set(CR_ERROR_IO, "%s has no training part", plan->name);
         good = false;
     }
-    good = good && hold_out(data, plan, &parts);
-    data->test = cr_dataset_retain(parts.test ? parts.test : data->validation);
+    if (good && plan->fold > 0) {
+        good = take_fold(data, plan, parts.train);
+    } else if (good && plan->folds > 0) {
+        good = take_whole(data, plan, &parts);
+    } else if (good) {
+        good = hold_out(data, plan, &parts);
+        data->test = cr_dataset_retain(parts.test ? parts.test : data->validation);
+    }
     cr_image_parts_free(&parts);
     return good;
 }
@@ -85,6 +120,8 @@ bool run_data_plan(const char *folder, data_plan *plan, json_t **owner)
         .label_by = json_string_value(json_object_get(args, "label-by")),
         .validation = json_number_value(json_object_get(args, "validation")),
         .seed = (uint64_t)json_integer_value(json_object_get(args, "seed")),
+        .folds = (int)json_integer_value(json_object_get(args, "folds")),
+        .fold = (int)json_integer_value(json_object_get(args, "fold")),
         .skips_broken = broken && strcmp(broken, "skip") == 0,
     };
     return plan->name != NULL;

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import shutil
 import unittest
 
 from command import CLASSES, SIDE, FolderTest, picture, run, write_png
@@ -231,6 +232,58 @@ class LabelsTest(FolderTest):
     def test_classes_cannot_be_balanced(self):
         self.assert_refused(1, "several labels cannot be drawn",
                             *self.words("--sampler", "balanced"), cwd=self.folder)
+
+
+class FoldsTest(RecipeTest):
+    def test_folds_are_runs_and_an_ensemble(self):
+        words = self.words("--out", "run", "--folds", "3", "--group-by", "([0-9]+)-", "--epochs",
+                           "1", "--lr", "0.003")
+        text = self.assert_done(*words, cwd=self.folder)
+        self.assertRegex(text, r"(?m)^fold 3 of 3$")
+        self.assertRegex(text, r"accuracy [0-9.]+ %, deviation [0-9.]+ points over 3 folds")
+        with open(self.path("run/summary.json")) as file:
+            summary = json.load(file)
+        values = [fold["accuracy"] for fold in summary["folds"]]
+        mean = sum(values) / 3
+        self.assertAlmostEqual(summary["mean"], mean, places=9)
+        self.assertAlmostEqual(summary["deviation"] ** 2,
+                               sum((value - mean) ** 2 for value in values) / 2, places=9)
+        self.assertEqual([fold["samples"] for fold in summary["folds"]], [64, 64, 64])
+        with open(self.path("run/report.html")) as file:
+            self.assertIn("How steady is it over the folds?", file.read())
+        # Each fold is a run whose own samples can be evaluated again, and no patient is in two.
+        patients = []
+        for fold in (1, 2, 3):
+            answer = self.assert_json("eval", f"run/fold-{fold}", "--json", "--report", f"e{fold}",
+                                      cwd=self.folder)
+            self.assertAlmostEqual(answer["accuracy"], values[fold - 1], places=9)
+            with open(self.path(f"e{fold}/predictions.csv")) as file:
+                patients.append(set(re.findall(r"([0-9]+)-[0-9]-class", file.read())))
+        self.assertEqual(len(set.union(*patients)), sum(map(len, patients)))
+        # A run that was stopped goes on with what is missing, to the same bits.
+        with open(self.path("run/fold-2/weights/best.safetensors"), "rb") as file:
+            before = file.read()
+        shutil.rmtree(self.path("run/fold-2"))
+        os.remove(self.path("run/summary.json"))
+        self.assert_done("train", "--resume", "run", cwd=self.folder)
+        with open(self.path("run/fold-2/weights/best.safetensors"), "rb") as file:
+            self.assertEqual(file.read(), before)
+        with open(self.path("run/summary.json")) as file:
+            self.assertEqual(json.load(file)["mean"], summary["mean"])
+        # All folds together are one model.
+        self.assert_refused(1, "no part that no fold was trained on", "eval", "run",
+                            cwd=self.folder)
+        answer = self.assert_json("predict", "run", "--json", "patients/100-0-class1.png",
+                                  cwd=self.folder)
+        self.assertEqual(answer[0]["predictions"][0]["name"], "1")
+
+    def test_wrong_usage(self):
+        for words in (("--folds", "1"), ("--folds", "3", "--fold", "4")):
+            self.assert_refused(2, "--folds K are two or more", *self.words(*words),
+                                cwd=self.folder)
+        self.assert_refused(1, "cannot be parted into 30 folds",
+                            *self.words("--folds", "30", "--group-by", "([0-9]+)-"),
+                            cwd=self.folder)
 
 
 class EnsembleTest(RecipeTest):

@@ -16,18 +16,31 @@ EXPECTED = {
     "custom_layer": (r"blocks\.1\.conv2 +Conv2d +\(1, 16, 16, 16\) +2320\n"
                      r"fc +Linear +\(1, 4\) +68\n\d+ parameters, \d+ multiply-adds\n", 0.5),
     "transfer_learning": (r"frozen: 2 parameters\nthe second task\n", 0.2),
+    "oct_transfer": (r"epoch 1: loss \S+, .*; rate 0\.004\n\n +precision +recall .*"
+                     r"NORMAL .*weighted avg .*(\n +\d+ +\d+ +\d+ +\d+){4}\n$", None),
     "sequence_classifier": (r"step 150: loss \S+, accuracy (9\d\.\d|100\.0) %\n$", 0.2),
 }
 
 
+def arguments_of(name, folder, here):
+    """What an example is called with; scans are drawn for the one that needs them."""
+    if name != "oct_transfer":
+        return []
+    subprocess.run([folder.parent / "cresset", "data", "make", "oct", "--out", "scans", "--count",
+                    "6", "--width", "64", "--height", "64"], cwd=here, check=True,
+                   stdout=subprocess.DEVNULL)
+    return ["scans", "run", "-", "48", "1", "30"]
+
+
 def fault_of(name, folder):
     with tempfile.TemporaryDirectory() as here:
-        done = subprocess.run([folder / name], cwd=here, text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run([folder / name, *arguments_of(name, folder, here)], cwd=here,
+                              text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              check=False)
     pattern, most = EXPECTED[name]
     if done.returncode != 0:
         return f"ended with {done.returncode}"
-    if not re.search(pattern, done.stdout):
+    if not re.search(pattern, done.stdout, re.S):
         return f"does not say {pattern}"
     losses = re.findall(r"loss (\S+?),?\s", done.stdout)
     if most is not None and not float(losses[-1]) <= most:

@@ -326,6 +326,56 @@ static void test_groups_stay_together(void **state)
     cr_dataset_free(set);
 }
 
+static cr_status tell_uneven_label(void *context, int64_t index, int64_t *label)
+{
+    (void)context;
+    *label = index < 60 ? 0 : index < 90 ? 1 : CR_NO_LABEL;
+    return CR_OK;
+}
+
+/* Classes come evenly in all folds, with groups and without, and every sample is in one. */
+static void test_folds(void **state)
+{
+    (void)state;
+    cr_dataset *set = cr_dataset_new(&(cr_dataset_source){ .name = "folds",
+                                                           .size = 100,
+                                                           .sample_shape = CR_SHAPE(1),
+                                                           .dtype = CR_U8,
+                                                           .class_count = 2,
+                                                           .get = give_sample,
+                                                           .label = tell_uneven_label });
+    int64_t groups[100];
+    for (int i = 0; i < 100; i++)
+        groups[i] = i / 3;
+    for (int grouped = 0; grouped < 2; grouped++) {
+        int fold[100], again[100], counts[5][2] = { { 0 } };
+        cr_dataset *others, *own;
+        assert_int_equal(cr_dataset_folds(set, grouped ? groups : NULL, 5, 3, fold), CR_OK);
+        assert_int_equal(cr_dataset_folds(set, grouped ? groups : NULL, 5, 3, again), CR_OK);
+        assert_memory_equal(fold, again, sizeof fold);
+        for (int i = 0; i < 100; i++) {
+            assert_in_range(fold[i], 0, 4);
+            if (i < 90)
+                counts[fold[i]][i >= 60]++;
+            if (grouped && i % 3 > 0)
+                assert_int_equal(fold[i], fold[i - 1]);
+        }
+        for (int k = 0; k < 5; k++) {
+            assert_in_range(counts[k][0], 12 - grouped * 3, 12 + grouped * 3);
+            assert_in_range(counts[k][1], 6 - grouped * 3, 6 + grouped * 3);
+        }
+        assert_int_equal(cr_dataset_fold(set, fold, 2, &others, &own), CR_OK);
+        assert_int_equal(cr_dataset_size(others) + cr_dataset_size(own), 100);
+        assert_in_range(cr_dataset_size(own), 17, 23);
+        cr_dataset_free(others);
+        cr_dataset_free(own);
+    }
+    int fold[100];
+    assert_int_equal(cr_dataset_folds(set, groups, 35, 3, fold), CR_ERROR_ARGUMENT);
+    assert_error("34 samples or groups, which cannot be parted into 35 folds");
+    cr_dataset_free(set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -334,6 +384,7 @@ int main(void)
         cmocka_unit_test_teardown(test_stl10, clear_state),
         cmocka_unit_test_teardown(test_npz, clear_state),
         cmocka_unit_test_teardown(test_groups_stay_together, clear_state),
+        cmocka_unit_test_teardown(test_folds, clear_state),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

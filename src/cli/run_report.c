@@ -157,8 +157,9 @@ static bool write_report(const findings *f, const run_outcome *outcome)
     char samples[NUMBER_SIZE], evaluated[NUMBER_SIZE + 16], machine[256];
     snprintf(evaluated, sizeof evaluated, "%s test images",
              format_count(samples, f->evaluation.count));
-    snprintf(machine, sizeof machine, "%s, %d threads, %s, computed in %s", cr_cpu_name(),
-             cr_num_threads(), cr_isa_name(cr_cpu_isa()), precision_word(outcome->precision));
+    snprintf(machine, sizeof machine, "%s, %d thread%s, %s, computed in %s", cr_cpu_name(),
+             cr_num_threads(), cr_num_threads() == 1 ? "" : "s", cr_isa_name(cr_cpu_isa()),
+             precision_word(outcome->precision));
     char *command = arguments_typed(outcome->args);
     bool several = f->evaluation.marks != NULL;
     cr_report report = {

@@ -32,7 +32,7 @@ class RecipeTest(FolderTest):
     def words(self, *more):
         return ("train", "--data", "patients", "--label-by", "class([0-9])", "--model", "mlp",
                 "--preprocess", "resize:8:8", "--epochs", "3", "--batch-size", "16", "--lr", "0.01",
-                *more)
+                "--threads", "1", *more)
 
     def train(self, out, *more):
         return self.assert_json(*self.words("--out", out, "--json", *more), cwd=self.folder)
@@ -167,7 +167,7 @@ class LabelsTest(FolderTest):
 
     def words(self, *more):
         return ("train", "--data", "data", "--model", "mlp", "--preprocess", "resize:8:8",
-                "--epochs", "5", "--batch-size", "16", "--lr", "0.01", *more)
+                "--epochs", "5", "--batch-size", "16", "--lr", "0.01", "--threads", "1", *more)
 
     def test_from_table_to_prediction(self):
         text = self.assert_done(*self.words("--out", "run", "--class-weights"), cwd=self.folder)

@@ -64,6 +64,11 @@ bool cr_anomaly_mode(void);
 cr_dtype cr_set_autocast(cr_dtype dtype);
 cr_dtype cr_autocast_dtype(void);
 
+/* What to autocast inference to where `dtype` is asked for: CR_F32 in place of CR_BF16 where the
+ * kernels in use have no bfloat16 instructions, so that lowering could only cost time (training
+ * still saves memory by it); else `dtype`. */
+cr_dtype cr_autocast_for_inference(cr_dtype dtype);
+
 /* Activation checkpointing (Chen et al., "Training deep nets with sublinear memory cost", 2016):
  * runs function(inputs, count, context) without recording, and again, recording, when backward
  * comes to it, with the same random numbers. `context` must live until then. */

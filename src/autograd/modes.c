@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "autograd/autograd.h"
+#include "kernels/gemm/gemm.h"
 
 static CR_THREAD_LOCAL struct grad_modes modes = { .grad_enabled = true, .autocast = CR_F32 };
 static CR_THREAD_LOCAL bool anomaly_mode;
@@ -52,6 +53,12 @@ cr_dtype cr_set_autocast(cr_dtype dtype)
 cr_dtype cr_autocast_dtype(void)
 {
     return modes.autocast;
+}
+
+cr_dtype cr_autocast_for_inference(cr_dtype dtype)
+{
+    bool is_slow = dtype == CR_BF16 && !cr_gemm_kernels_of(CR_GEMM_BF16)->pairs;
+    return is_slow ? CR_F32 : dtype;
 }
 
 bool cr_is_recomputing(void)

@@ -213,6 +213,8 @@ const char *precision_words(int index);
 cr_dtype precision_dtype(const char *word);
 const char *precision_word(cr_dtype dtype);
 const char *precision_caveat(cr_dtype dtype);
+/* A line on what inference was computed in, if it was asked for other than f32. */
+void print_inference_precision(cr_dtype dtype);
 
 /* The shape of a batch, of samples as --input gives them or the usual ones of a model; false after
  * a usage error, if they have another number of dimensions (cmd_models.c). */

@@ -382,6 +382,7 @@ static int run(const arguments *args)
         cr_optim_free(work.optimizer);
         work.optimizer = NULL;
     }
+    cr_set_autocast(cr_autocast_for_inference(precision_dtype(settings->precision)));
     if (good && infers && !settings->eager && cr_autocast_dtype() == CR_F32)
         good = compile(&work);
     if (good && infers)

@@ -160,8 +160,6 @@ static void print_subject(const subject *s)
 {
     const eval_settings *settings = s->args->settings;
     char count[NUMBER_SIZE], seconds[NUMBER_SIZE];
-    const char *precision = settings->precision;
-    const char *caveat = precision_caveat(precision_dtype(precision));
     printf("%s (%s) on %s, %s %s samples\n", s->path, s->classifier->bound.architecture->name,
            s->data, format_count(count, s->evaluation.count), settings->split);
     printf("%s %.2f %%, loss %.4f, in %s\n", s->evaluation.marks ? "labels right" : "accuracy",
@@ -171,8 +169,7 @@ static void print_subject(const subject *s)
         printf("mean of %d models\n", s->models.count);
     if (views_of(settings->views) != CR_VIEWS_ONE)
         printf("mean over views: %s\n", cr_views_about(views_of(settings->views)));
-    if (precision_dtype(precision) != CR_F32)
-        printf("computed in %s%s%s\n", precision, caveat ? "; " : "", caveat ? caveat : "");
+    print_inference_precision(precision_dtype(settings->precision));
     printf("\n");
 }
 
@@ -475,7 +472,7 @@ static int run(const arguments *args)
     if (!settings->analyze && (settings->new_data || settings->learning_curve.count))
         return usage_error(args->command, "--new-data and --learning-curve go with --analyze");
     cr_set_num_threads((int)settings->threads);
-    cr_set_autocast(precision_dtype(settings->precision));
+    cr_set_autocast(cr_autocast_for_inference(precision_dtype(settings->precision)));
     interrupt_watch();
     bool good = evaluate(&s) &&
                 (!settings->json || profiling_end(&settings->profile, NULL, stdout, &s.profile));

@@ -497,9 +497,7 @@ static int answer(const prediction *p)
             print_label_table(p);
         else
             print_table(p, settings->top);
-        const char *caveat = precision_caveat(precision_dtype(settings->precision));
-        if (caveat)
-            printf("\n%s is %s\n", settings->precision, caveat);
+        print_inference_precision(precision_dtype(settings->precision));
     }
     if (status == STATUS_DONE && !profiling_end(&settings->profile, NULL, stdout, NULL))
         return library_failure(p->args->command);
@@ -513,7 +511,7 @@ static int run(const arguments *args)
     if ((settings->format == format_names[2]) != (settings->output != NULL))
         return usage_error(args->command, "--format npy and --output FILE go together");
     cr_set_num_threads((int)settings->threads);
-    cr_set_autocast(precision_dtype(settings->precision));
+    cr_set_autocast(cr_autocast_for_inference(precision_dtype(settings->precision)));
     int status = work(&p) ? answer(&p) : library_failure(args->command);
     cr_free(p.samples);
     cr_free(p.probabilities);

@@ -1,8 +1,9 @@
 /* --precision: the words, the dtype that autocast takes, and when a lower one is no faster. */
+#include <stdio.h>
 #include <string.h>
 
 #include "cli.h"
-#include "cresset/system.h"
+#include "cresset/autograd.h"
 
 static const struct {
     const char *word;
@@ -34,9 +35,19 @@ const char *precision_word(cr_dtype dtype)
 
 const char *precision_caveat(cr_dtype dtype)
 {
-    if (dtype == CR_BF16 && cr_cpu_isa() < CR_ISA_AVX512_BF16)
+    if (dtype == CR_BF16 && cr_autocast_for_inference(dtype) != dtype)
         return "no faster than f32 here: the kernels in use have no bfloat16 instructions";
     if (dtype == CR_F16)
         return "no faster than f32: processors multiply float16 in float32";
     return NULL;
+}
+
+void print_inference_precision(cr_dtype dtype)
+{
+    const char *caveat = precision_caveat(dtype);
+    if (cr_autocast_for_inference(dtype) != dtype)
+        printf("computed in f32, since %s would be %s\n", precision_word(dtype), caveat);
+    else if (dtype != CR_F32)
+        printf("computed in %s%s%s\n", precision_word(dtype), caveat ? "; " : "",
+               caveat ? caveat : "");
 }

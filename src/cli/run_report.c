@@ -118,7 +118,7 @@ static bool find_out(findings *f, const run_outcome *outcome)
 {
     const training_data *data = outcome->data;
     f->classifier = cr_classifier_load(outcome->folder);
-    cr_dtype was = cr_set_autocast(outcome->precision);
+    cr_dtype was = cr_set_autocast(cr_autocast_for_inference(outcome->precision));
     bool good = f->classifier && evaluate_set(f->classifier, data->test, 0, 2,
                                               outcome->quiet || outcome->json, &f->evaluation);
     cr_set_autocast(was);

@@ -364,7 +364,7 @@ cr_status trainer_validate(struct trainer *trainer, cr_train_epoch *epoch)
     cr_evaluate_args args = { .workers = trainer->settings.workers,
                               .progress = validation_progress,
                               .context = trainer };
-    cr_dtype was = cr_set_autocast(trainer->settings.autocast);
+    cr_dtype was = cr_set_autocast(cr_autocast_for_inference(trainer->settings.autocast));
     cr_status status = cr_evaluate(trainer->classifier, trainer->validation, args, &evaluation);
     cr_set_autocast(was);
     if (status != CR_OK)

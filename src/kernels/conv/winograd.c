@@ -15,7 +15,7 @@
 #define BLOCK_ELEMENTS  (200 << 10) /* of the transformed tiles and products of a task */
 #define SHARED_ELEMENTS (3 << 20)   /* of those of a block that is computed in parallel */
 #define SHARED_WEIGHTS  (4 << 20)   /* transformed elements from which blocks are so */
-#define SUITS_TILES     12          /* with fewer, the transformed weights are the limit */
+#define SUITS_TILES     20          /* with fewer, the transformed weights are the limit */
 #define TILES_LEAST     28
 #define TILES_MOST      56
 #define TASKS_LEAST     8

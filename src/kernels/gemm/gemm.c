@@ -26,6 +26,9 @@
 #define DIRECT_K         128
 #define DIRECT_PITCH     256 /* elements */
 #define STEPS_TOGETHER   16
+#define PACK_GAIN        8
+#define TURN_COST        13
+#define TURNED_STRIDE    16 /* of a turned tile: at least the rows of any */
 #define A_PANELS         8
 #define FEW_ROWS         4
 #define FEW_ROWS_COLUMNS 256
@@ -81,6 +84,7 @@ typedef struct plan {
     bool direct_a; /* panels of A, and full ones of B, are read where they lie */
     bool direct_b;
     bool in_place_a;    /* so are rows of A that are contiguous along k */
+    bool turned;        /* A and B have changed places: tiles are those of C transposed */
     bool c_is_sum;      /* C holds elements of the type of the sums */
     bool keep;          /* sums between the steps of k are kept in the slot */
     int64_t sum_stride; /* of partial sums */
@@ -126,6 +130,12 @@ static int64_t count_tasks(plan *p, const cr_gemm *g)
     return p->batch * p->m_blocks * p->n_blocks;
 }
 
+/* So much k for a small C that k is cut. */
+static bool is_long(const cr_gemm *g)
+{
+    return g->k >= 2 * SPLIT_MIN_K && g->k > 4 * CR_MAX(g->m, g->n);
+}
+
 /* Blocks whose sums are kept in the task's slot between the steps of k. */
 static void plan_kept(plan *p, const cr_gemm *g)
 {
@@ -148,7 +158,7 @@ static void plan_kept(plan *p, const cr_gemm *g)
         p->m_block = CR_ROUND_UP(g->m, p->panel_rows);
 
     int64_t tasks = count_tasks(p, g);
-    if (tasks < wanted && g->k >= 2 * SPLIT_MIN_K && g->k > 4 * CR_MAX(g->m, g->n)) {
+    if (tasks < wanted && is_long(g)) {
         p->splits = CR_MIN(CR_DIV_UP(wanted, tasks), g->k / SPLIT_MIN_K);
         p->share_a = may_share = p->keep = false;
         p->m_block = even_block(g->m, side, p->panel_rows);
@@ -217,7 +227,7 @@ static void plan_flowing(plan *p, const cr_gemm *g)
     p->n_block = even_block(g->n, l2 / 2 / (p->k_block * element), tile);
     p->m_block = CR_ROUND_UP(g->m, p->panel_rows);
     int64_t tasks = count_tasks(p, g), splits = CR_MIN(most, SPLIT_TASKS);
-    if (tasks < splits && g->k >= 2 * SPLIT_MIN_K && g->k > 4 * CR_MAX(g->m, g->n))
+    if (tasks < splits && is_long(g))
         p->splits = CR_MIN(CR_DIV_UP(splits, tasks), g->k / SPLIT_MIN_K);
     else
         cut_into_tasks(p, g,
@@ -270,9 +280,11 @@ static size_t slot_size(const plan *p)
     return p->slot_a + p->slot_b + p->slot_sums;
 }
 
-static plan make_plan(const cr_gemm *g)
+static plan make_plan(const cr_gemm *g, bool turned)
 {
-    plan p = { .kernels = cr_gemm_kernels_of(g->type), .batch = CR_MAX(g->batch, 1) };
+    plan p = { .kernels = cr_gemm_kernels_of(g->type),
+               .batch = CR_MAX(g->batch, 1),
+               .turned = turned };
     p.few_rows = is_few_rows(g);
     p.c_is_sum = p.kernels->element == p.kernels->sum_element || g->c_float;
     if (p.few_rows || g->m <= 0 || g->n <= 0 || g->k <= 0)
@@ -323,10 +335,38 @@ static cr_gemm normalised(const cr_gemm *g)
     return row;
 }
 
+/* Where B is contiguous along k and has more columns than A rows, as in a layer of a small batch,
+ * the transposed product reads B in place and packs A: for few rows packing B costs most. Against
+ * that stands TURN_COST for each tile that is turned, in steps of k that pack PACK_GAIN elements.
+ */
+static bool is_better_turned(const cr_gemm *g)
+{
+    const cr_gemm_kernels *kernels = cr_gemm_kernels_of(g->type);
+    bool may = kernels->tile_in_place && kernels->element == kernels->sum_element && !g->a.packer &&
+               !g->b.packer && g->b.k_stride == 1 && g->b.stride != 1 && !is_few_rows(g) &&
+               !is_long(g);
+    return may && PACK_GAIN * g->k * (g->n - g->m) > TURN_COST * g->m * g->n;
+}
+
+/* The product whose operands are packed and multiplied: that of C, or of its transpose. */
+static cr_gemm turned_product(const cr_gemm *g, bool turned)
+{
+    cr_gemm product = *g;
+    if (turned) {
+        product.m = g->n;
+        product.n = g->m;
+        product.a = g->b;
+        product.b = g->a;
+    }
+    return product;
+}
+
 size_t cr_gemm_workspace(const cr_gemm *product)
 {
     const cr_gemm g = normalised(product);
-    plan p = make_plan(&g);
+    bool turned = is_better_turned(&g);
+    const cr_gemm operands = turned_product(&g, turned);
+    plan p = make_plan(&operands, turned);
     return p.flags + (size_t)p.slots * slot_size(&p) + p.shared_a + p.shared_b +
            (size_t)p.batch * (size_t)p.splits * p.partial;
 }
@@ -334,7 +374,8 @@ size_t cr_gemm_workspace(const cr_gemm *product)
 /* ---- running ---- */
 
 typedef struct run {
-    const cr_gemm *product;
+    const cr_gemm *product; /* turned, if the plan says so */
+    const cr_gemm *result;  /* as it was asked for: what C and the epilogue are */
     plan plan;
     cr_slots slots;
     char *slot_memory;
@@ -561,7 +602,7 @@ static bool has_epilogue(const cr_epilogue *e)
 static void finish(const run *r, int64_t batch, int64_t row, int64_t rows, int64_t column,
                    int64_t columns, const void *sum, int64_t sum_stride, bool accumulate, bool last)
 {
-    const cr_gemm *g = r->product;
+    const cr_gemm *g = r->result;
     const cr_gemm_kernels *kernels = r->plan.kernels;
     int64_t element = r->plan.c_is_sum ? kernels->sum_element : kernels->element;
     int64_t bias_element = g->bias_float ? (int64_t)sizeof(float) : kernels->element;
@@ -615,11 +656,26 @@ static void ask_for_tile(const run *r, const tile_job *t)
             __builtin_prefetch(c + at, 1);
 }
 
+/* A tile of the transposed product on its way to C. */
+static void run_turned_tile(const run *r, const tile_job *t)
+{
+    CR_ALIGNED(ALIGNMENT) double sum[TILE_MAX], turned[TILE_MAX];
+    int64_t width = panel_width(&r->plan, t->columns);
+    multiply_tile(r, t, sum, width, false);
+    r->plan.kernels->turn(sum, t->rows, width, turned, TURNED_STRIDE);
+    finish(r, t->batch, t->column, t->columns, t->row, t->rows, turned, TURNED_STRIDE,
+           r->result->accumulate || !t->first, t->last);
+}
+
 static void run_tile(const run *r, const tile_job *t)
 {
     const cr_gemm *g = r->product;
     const plan *p = &r->plan;
     int64_t width = panel_width(p, t->columns), element = p->kernels->sum_element;
+    if (p->turned) {
+        run_turned_tile(r, t);
+        return;
+    }
     if (p->splits > 1) {
         char *to = r->partial + (size_t)(t->batch * p->splits + t->split) * p->partial +
                    (size_t)((t->row * p->sum_stride + t->column) * element);
@@ -845,7 +901,9 @@ void cr_gemm_run(const cr_gemm *product, void *workspace)
     if (product->m <= 0 || product->n <= 0 || product->batch < 0)
         return;
     const cr_gemm g = normalised(product);
-    run r = { .product = &g, .plan = make_plan(&g) };
+    bool turned = is_better_turned(&g);
+    const cr_gemm operands = turned_product(&g, turned);
+    run r = { .product = &operands, .result = &g, .plan = make_plan(&operands, turned) };
     if (g.k <= 0) {
         cr_parallel_for(r.plan.batch * g.m, CR_MAX((1 << 16) / g.n, 1), run_empty, &r);
     } else if (r.plan.few_rows) {

@@ -185,6 +185,9 @@ typedef struct cr_gemm_kernels {
      * then the next `lanes` steps; k_count is a multiple of lanes; b is packed. */
     void (*tile_blocked)(int64_t k_count, const void *a, const void *b, int rows, void *c,
                          int64_t c_stride);
+    /* to (width, rows) = the transpose of a tile of `width` columns; to has a row every to_stride
+     * elements, and both have room for whole squares of lanes. Where there is tile_in_place. */
+    void (*turn)(const void *tile, int64_t rows, int64_t width, void *to, int64_t to_stride);
     void (*finish)(const cr_gemm_finish *finish);
     /* to += from, both of `count` elements. */
     void (*add)(const void *from, int64_t count, void *to);

@@ -170,8 +170,8 @@ CR_INLINE void narrow_f16_vector(uint16_t *to, vector_f32 value)
         .tile_columns = 2 * VECTOR_BYTES / (int)sizeof(real),                                      \
         .lanes = VECTOR_BYTES / (int)sizeof(real), .tile = tile_##type,                            \
         .tile_in_place = TILE_IN_PLACE(type), .tile_blocked = tile_blocked_##type,                 \
-        .finish = finish_##type, .add = add_##type, .pack = pack_##type, .dot = dot_##type,        \
-        .axpy = axpy_##type,                                                                       \
+        .turn = turn_##type, .finish = finish_##type, .add = add_##type, .pack = pack_##type,      \
+        .dot = dot_##type, .axpy = axpy_##type,                                                    \
     }
 
 #define HALF_TABLE(type)                                                                           \

@@ -90,11 +90,14 @@ static const int64_t *integers_at(const struct graph_node *node, int row, int *c
 {
     const cr_attribute *attribute = &node->op->attributes[row];
     const void *at = (const char *)node->attributes + attribute->offset;
+    *count = 0;
     if (attribute->kind == CR_ATTRIBUTE_INT) {
         *count = 1;
         return at;
     }
-    *count = attribute->kind == CR_ATTRIBUTE_INTS ? ((const cr_shape *)at)->ndim : 0;
+    if (attribute->kind != CR_ATTRIBUTE_INTS)
+        return NULL;
+    *count = ((const cr_shape *)at)->ndim;
     return ((const cr_shape *)at)->dim;
 }
 

@@ -348,13 +348,22 @@ const struct onnx_operator *onnx_operator_find(const char *domain, const char *t
     X(onnx_shape_operators)                                                                        \
     X(onnx_reduce_operators)                                                                       \
     X(onnx_index_operators)                                                                        \
-    X(onnx_control_operators)
+    X(onnx_control_operators)                                                                      \
+    X(onnx_resize_operators)                                                                       \
+    X(onnx_recurrent_operators)                                                                    \
+    X(onnx_quantize_operators)                                                                     \
+    X(onnx_detection_operators)                                                                    \
+    X(onnx_attention_operators)                                                                    \
+    X(onnx_sequence_operators)
 #define ONNX_FAMILY_DECLARE(name) extern const struct onnx_operator name[];
 ONNX_FAMILY_TABLE(ONNX_FAMILY_DECLARE)
 #undef ONNX_FAMILY_DECLARE
 
 /* Runs the nodes of a graph whose inputs are set; its outputs stay in run->values. */
 cr_status onnx_run_graph(struct onnx_run *run, const struct onnx_graph *graph);
+
+/* Lets go of what a graph has left, so that it can run again. */
+void onnx_clear_graph(struct onnx_run *run, const struct onnx_graph *graph);
 
 /* The whole model on values of any kind; lists among the outputs come with a reference. */
 cr_status onnx_run_values(cr_scope at, const cr_onnx *onnx, const struct onnx_value *inputs,

@@ -19,17 +19,6 @@ static void set_input(struct onnx_run *run, const struct onnx_graph *graph, int 
     onnx_value_set(&run->values[graph->inputs[i]], value);
 }
 
-/* Lets go of what a graph has left, so that it can run again. */
-static void clear_graph(struct onnx_run *run, const struct onnx_graph *graph)
-{
-    for (int i = 0; i < graph->input_count; i++)
-        onnx_value_clear(&run->values[graph->inputs[i]]);
-    for (int i = 0; i < graph->output_count; i++) {
-        if (run->onnx->values[graph->outputs[i]].graph == graph)
-            onnx_value_clear(&run->values[graph->outputs[i]]);
-    }
-}
-
 /* Output i of the graph as one of this node, which outlives the graph. */
 static struct onnx_value take(struct onnx_run *run, const struct onnx_graph *graph, int i)
 {
@@ -51,7 +40,7 @@ static void run_if(struct onnx_call *call)
         return;
     for (int i = 0; i < call->output_count && i < graph->output_count; i++)
         call->outputs[i] = take(call->run, graph, i);
-    clear_graph(call->run, graph);
+    onnx_clear_graph(call->run, graph);
 }
 
 /* ---- what turns of a loop leave behind ---- */
@@ -156,7 +145,7 @@ static bool turn(struct loop *loop, int64_t number, bool *goes_on)
             onnx_read_int(loop->call, onnx_value_get(run, loop->graph->outputs[0]).tensor, &holds);
     if (done)
         keep_states(loop, 1);
-    clear_graph(run, loop->graph);
+    onnx_clear_graph(run, loop->graph);
     cr_frame_end(frame);
     *goes_on = holds != 0;
     return done && !cr_failed();
@@ -219,7 +208,7 @@ static bool scan_turn(struct loop *loop, int first, int scans, int64_t at, int64
     bool done = !cr_failed() && onnx_run_graph(run, loop->graph) == CR_OK;
     if (done)
         keep_states(loop, 0);
-    clear_graph(run, loop->graph);
+    onnx_clear_graph(run, loop->graph);
     cr_frame_end(frame);
     return done && !cr_failed();
 }

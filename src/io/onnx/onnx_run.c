@@ -161,6 +161,16 @@ cr_status onnx_run_graph(struct onnx_run *run, const struct onnx_graph *graph)
     return cr_error_status();
 }
 
+void onnx_clear_graph(struct onnx_run *run, const struct onnx_graph *graph)
+{
+    for (int i = 0; i < graph->input_count; i++)
+        onnx_value_clear(&run->values[graph->inputs[i]]);
+    for (int i = 0; i < graph->output_count; i++) {
+        if (run->onnx->values[graph->outputs[i]].graph == graph)
+            onnx_value_clear(&run->values[graph->outputs[i]]);
+    }
+}
+
 /* ---- the model ---- */
 
 static cr_status check_port(const cr_onnx *onnx, const cr_onnx_port *port, const cr_tensor *x)

@@ -23,7 +23,8 @@ typedef struct cr_classifier {
     bool has_several_labels;      /* of a sample: each class is a question of its own (sigmoid) */
     float *thresholds; /* of several labels (class_count), from which probability on each is there;
                         * NULL: CR_DEFAULT_THRESHOLD. Allocated by cresset/memory.h */
-    struct cr_compiled *compiled; /* by cr_classifier_compile */
+    struct cr_compiled *compiled;    /* by cr_classifier_compile */
+    struct cr_imported_graph *graph; /* of an imported model; NULL: none */
 } cr_classifier;
 
 #define CR_DEFAULT_THRESHOLD 0.5
@@ -35,11 +36,13 @@ typedef enum cr_normalization {
     CR_NORMALIZE_NONE      /* not at all */
 } cr_normalization;
 
-/* A new classifier with initial weights from the seed. Its classes are the data set's, which sets
- * settings.classes, and so is whether a sample has several labels (cr_dataset_has_targets); its
- * input is what the transforms make of the data set's samples, which must be of one size then. A
- * normalization is added unless the transforms have one. Sets of pictures that are read from files
- * are measured by at most CR_CLASSIFIER_MEASURED of them, evenly spread. NULL on failure.
+/* A new classifier with initial weights from the seed; or, where the architecture is the name of an
+ * ONNX file (it ends with .onnx), with the weights of that, where a last layer for another number
+ * of classes is replaced by a new one. Its classes are the data set's, which sets settings.classes,
+ * and so is whether a sample has several labels (cr_dataset_has_targets); its input is what the
+ * transforms make of the data set's samples, which must be of one size then. A normalization is
+ * added unless the transforms have one. Sets of pictures that are read from files are measured by
+ * at most CR_CLASSIFIER_MEASURED of them, evenly spread. NULL on failure.
  * cr_classifier_new("resnet34", .data = train, .seed = 1). */
 #define CR_CLASSIFIER_MEASURED 2000
 

@@ -8,6 +8,7 @@
 #define CRESSET_MODELS_H
 
 #include "cresset/nn.h"
+#include "cresset/onnx.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -248,10 +249,18 @@ const cr_architecture *cr_architecture_at(int index);
 /* By name; NULL, with an error that names the nearest one, if there is none. */
 const cr_architecture *cr_architecture_find(const char *name);
 
+/* An imported graph (onnx.h) as a classifier of settings.classes (0: its own). Another linear
+ * layer, or the perceptron of settings.head, takes the place of its last one where they differ; of
+ * the settings only these two and .dropout before it count. Logits (N, classes), without the
+ * softmax that the graph may end with. */
+cr_tensor *cr_run_imported(cr_scope at, cr_tensor *x, const cr_onnx *onnx,
+                           cr_model_settings settings);
+
 /* An architecture and its settings as a cr_model_function: `bound` is a cr_bound_architecture. */
 typedef struct cr_bound_architecture {
     const cr_architecture *architecture;
     cr_model_settings settings;
+    const cr_onnx *onnx; /* run this instead; the architecture then only names it. NULL: none */
 } cr_bound_architecture;
 cr_tensor *cr_run_architecture(cr_scope at, cr_tensor *x, const void *bound);
 

@@ -86,6 +86,29 @@ cr_tensor *cr_onnx_run(cr_scope at, cr_tensor *x, const void *onnx);
 cr_status cr_onnx_run_all(cr_scope at, const cr_onnx *onnx, cr_tensor *const *inputs,
                           int input_count, cr_tensor **outputs, int output_count);
 
+/* ---- as a classifier ---- */
+
+/* The class scores that a model of one input gives: how many, and the name of the linear layer that
+ * makes them ("fc"). */
+typedef struct cr_onnx_classifier {
+    int64_t classes; /* 0: unknown, or it is none */
+    const char
+        *head; /* NULL: the last layer is not a linear one, so that none can take its place */
+} cr_onnx_classifier;
+cr_onnx_classifier cr_onnx_as_classifier(const cr_onnx *onnx);
+
+/* Its first output without the softmax or sigmoid that it may end with; and what its last linear
+ * layer reads, (N, features), for another layer in its place, whose own weights are not made then.
+ */
+cr_tensor *cr_onnx_run_logits(cr_scope at, cr_tensor *x, const cr_onnx *onnx);
+cr_tensor *cr_onnx_run_features(cr_scope at, cr_tensor *x, const cr_onnx *onnx);
+
+/* The file without the weights that become parameters, to be kept beside them when they have been
+ * trained: *size bytes, to be freed with cr_free; NULL on failure. And such a file opened: its
+ * models must be loaded before they are run. The bytes must stay until the close. */
+char *cr_onnx_graph_bytes(const cr_onnx *onnx, size_t *size);
+cr_onnx *cr_onnx_open_graph(const void *data, size_t size, const char *name);
+
 #ifdef __cplusplus
 }
 #endif

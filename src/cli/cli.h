@@ -40,7 +40,7 @@ typedef enum option_kind {
     OPTION_TEXT,    /* const char * */
     OPTION_FILE,    /* const char *, the path of a file */
     OPTION_FOLDER,  /* const char *, the path of a folder */
-    OPTION_CHOICE,  /* const char *, one of the words of choices */
+    OPTION_CHOICE,  /* const char *, one of the words of choices, or a file by its ending */
     OPTION_NUMBERS, /* number_list: whole numbers joined by commas or x, "3x224x224" */
 } option_kind;
 
@@ -58,9 +58,10 @@ typedef struct cli_option {
     const char *name;  /* without dashes; "batch-size" */
     char letter;       /* the short form, 0 for none */
     const char *group; /* its heading in the help; the options of a group stand together */
-    option_kind kind;  /* these five come from one of the macros below */
+    option_kind kind;  /* these six come from one of the macros below */
     size_t offset;
     double low, high;
+    const char *ending; /* of a file that may be given instead of a choice; NULL: none */
     choice_list choices;
     const char *metavar;  /* what the value is called in the help */
     const char *fallback; /* the default as it would be typed, NULL for none */
@@ -88,6 +89,9 @@ typedef struct cli_option {
     OPTION_OF(OPTION_FOLDER, FIELD_OF(record, field, const char *), 0, 0, NULL)
 #define CHOICE(record, field, choices)                                                             \
     OPTION_OF(OPTION_CHOICE, FIELD_OF(record, field, const char *), 0, 0, choices)
+#define CHOICE_OR_FILE(record, field, choices_, ending_)                                           \
+    .kind = OPTION_CHOICE, .offset = FIELD_OF(record, field, const char *), .low = 0, .high = 0,   \
+    .ending = ending_, .choices = choices_
 #define NUMBERS(record, field, low, high)                                                          \
     OPTION_OF(OPTION_NUMBERS, FIELD_OF(record, field, number_list), low, high, NULL)
 
@@ -203,6 +207,10 @@ const cli_option *option_named(const cli_command *command, const char *name);
 
 /* The names of the models of the zoo, of the optimisers, and of the parts of a data set. */
 const char *architecture_words(int index);
+
+/* Whether a word names an imported model: a file that ends with .onnx. */
+#define IMPORTED_ENDING ".onnx"
+bool has_ending(const char *word, const char *ending);
 const char *split_words(int index);
 cr_data_split split_of(const char *word);
 const char *optimizer_words(int index);

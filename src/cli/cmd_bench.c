@@ -171,7 +171,8 @@ static bool prepare(workload *work, const cr_architecture *architecture,
                     const bench_settings *settings)
 {
     cr_shape shape = sample_shape(architecture, &settings->input, settings->batch_size);
-    work->bound = (cr_bound_architecture){ architecture, settings->model };
+    work->bound =
+        (cr_bound_architecture){ .architecture = architecture, .settings = settings->model };
     work->model = cr_model_new(.seed = 1, .uninitialized = settings->load != NULL);
     work->input = cr_retain(random_input(architecture, shape));
     cr_memory_tag(work->input, CR_MEMORY_INPUT);

@@ -123,7 +123,8 @@ static bool adopt_onnx(export_job *job)
 static bool make_model(export_job *job, const cr_architecture *architecture)
 {
     const export_settings *settings = job->args->settings;
-    job->bound = (cr_bound_architecture){ architecture, settings->model };
+    job->bound =
+        (cr_bound_architecture){ .architecture = architecture, .settings = settings->model };
     job->input_dtype = cr_architecture_dtype(architecture);
     job->sample = architecture->input;
     job->owned = job->model = cr_model_new(.seed = 1, .uninitialized = settings->weights != NULL);

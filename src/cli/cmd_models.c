@@ -1,6 +1,7 @@
 /* `cresset models`: the architectures, and what one of them is made of. Both come from running the
  * model on shapes alone, so that the largest is described in milliseconds. */
 #include "cli.h"
+#include "cresset/memory.h"
 #include "cresset/models.h"
 #include "cresset/state_dict.h"
 
@@ -28,6 +29,7 @@ static const cli_example examples[] = {
     { "cresset models resnet18 --input 1x28x28 --small-stem --classes 10",
       "Every layer of one, as it would be for Fashion-MNIST:" },
     { "cresset models resnet50 --json", "The same for a program:" },
+    { "cresset models net.onnx", "Every layer with weights of an imported model:" },
     { "cresset models resnet34 --classes 4 --weights resnet34.pth",
       "Whether a checkpoint fits a model:" },
 };
@@ -63,13 +65,16 @@ typedef struct weights_fit {
 } weights_fit;
 
 /* With a report that is not NULL and a file in the settings, compares them as well. */
-static cr_status summarize(const cr_architecture *architecture, const models_settings *settings,
-                           cr_shape input, cr_summary *summary, weights_fit *fit)
+static cr_status summarize(const cr_architecture *architecture, const cr_onnx *onnx,
+                           const models_settings *settings, cr_shape input, cr_summary *summary,
+                           weights_fit *fit)
 {
     static const cr_load_options compare_only = { .partial = true,
                                                   .ignore_mismatched = true,
                                                   .dry_run = true };
-    cr_bound_architecture bound = { architecture, settings->model };
+    cr_bound_architecture bound = { .architecture = architecture,
+                                    .settings = settings->model,
+                                    .onnx = onnx };
     cr_model *model = cr_model_new(.meta = true);
     cr_status status = model ? cr_model_build(model, cr_run_architecture, &bound, input,
                                               cr_architecture_dtype(architecture), summary)
@@ -177,7 +182,7 @@ static void print_layers(const cr_summary *summary)
     table_print(&table, stdout);
 }
 
-static int show_one(const arguments *args, const cr_architecture *architecture)
+static int show_one(const arguments *args, const cr_architecture *architecture, const cr_onnx *onnx)
 {
     const models_settings *settings = args->settings;
     cr_summary summary = { 0 };
@@ -185,7 +190,7 @@ static int show_one(const arguments *args, const cr_architecture *architecture)
     if (!input_fits(args->command, architecture, &settings->input))
         return STATUS_USAGE;
     cr_shape input = sample_shape(architecture, &settings->input, 1);
-    if (summarize(architecture, settings, input, &summary, &fit) != CR_OK) {
+    if (summarize(architecture, onnx, settings, input, &summary, &fit) != CR_OK) {
         cr_summary_free(&summary);
         cr_load_report_free(&fit.report);
         return library_failure(args->command);
@@ -212,6 +217,40 @@ static int show_one(const arguments *args, const cr_architecture *architecture)
     return status;
 }
 
+/* An imported one, on the input that its file asks for, or on --input where sizes vary. */
+static int show_imported(const arguments *args, const char *path)
+{
+    const models_settings *settings = args->settings;
+    cr_onnx *onnx = cr_onnx_open(path);
+    if (!onnx)
+        return library_failure(args->command);
+    cr_onnx_port port = cr_onnx_input_count(onnx) ? cr_onnx_input(onnx, 0) : (cr_onnx_port){ 0 };
+    cr_architecture imported = { .name = path,
+                                 .kind = port.dtype == CR_I64 ? CR_INPUT_TOKENS : CR_INPUT_IMAGE };
+    imported.input.ndim = port.shape.ndim > 0 ? port.shape.ndim - 1 : settings->input.count;
+    bool known = port.has_shape;
+    for (int d = 0; d < imported.input.ndim; d++) {
+        imported.input.dim[d] = port.shape.dim[d + 1];
+        known &= port.shape.dim[d + 1] > 0;
+    }
+    int status;
+    char *summary = cr_string_format("ONNX opset %d by %s, %lld nodes", cr_onnx_opset(onnx),
+                                     *cr_onnx_producer(onnx) ? cr_onnx_producer(onnx) : "unknown",
+                                     (long long)cr_onnx_node_count(onnx));
+    imported.summary = summary;
+    if (!summary)
+        status = library_failure(args->command);
+    else if (!known && settings->input.count == 0)
+        status = usage_error(args->command,
+                             "%s leaves the size of its input open; give it, as --input 3x224x224",
+                             path);
+    else
+        status = show_one(args, &imported, onnx);
+    cr_free(summary);
+    cr_onnx_close(onnx);
+    return status;
+}
+
 /* --- All models ----------------------------------------------------------------------------- */
 
 static void add_to_table(cli_table *table, const cr_architecture *architecture,
@@ -231,7 +270,7 @@ static bool add_model(const models_settings *settings, const cr_architecture *ar
 {
     cr_summary summary = { 0 };
     cr_shape input = sample_shape(architecture, &(number_list){ 0 }, 1);
-    if (summarize(architecture, settings, input, &summary, NULL) != CR_OK)
+    if (summarize(architecture, NULL, settings, input, &summary, NULL) != CR_OK)
         return false;
     add_to_table(table, architecture, &input, &summary);
     json_t *entry = summary_to_json(architecture, &input, &summary);
@@ -270,9 +309,11 @@ static int run(const arguments *args)
             return usage_error(args->command, "--weights needs a model: cresset models MODEL");
         return show_all(args);
     }
+    if (has_ending(args->operands[0], IMPORTED_ENDING))
+        return show_imported(args, args->operands[0]);
     const cr_architecture *architecture = cr_architecture_find(args->operands[0]);
     if (architecture)
-        return show_one(args, architecture);
+        return show_one(args, architecture, NULL);
     library_failure(args->command);
     return STATUS_USAGE;
 }
@@ -283,7 +324,8 @@ const cli_command models_command = {
     .operands = "[MODEL]",
     .description =
         "Without a word, lists the models that can be trained, with the size of each on "
-        "its usual input. With the name of one, shows every layer with the shape of its "
+        "its usual input. With the name of one, or an ONNX file, shows every layer with the shape "
+        "of its "
         "output, its parameters and its multiply-adds for one sample; and with --weights "
         "which tensors of a file fit it, by name and shape, and which do not.",
     .examples = examples,

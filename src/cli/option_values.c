@@ -40,6 +40,12 @@ static bool set_real(const cli_option *option, void *field, const char *label, d
     return true;
 }
 
+bool has_ending(const char *word, const char *ending)
+{
+    size_t length = strlen(word), end = strlen(ending);
+    return length > end && strcmp(word + length - end, ending) == 0;
+}
+
 void append_alternatives(cr_text *out, choice_list words)
 {
     const char *word;
@@ -81,6 +87,10 @@ static bool set_choice(const cli_option *option, void *field, const char *label,
             *(const char **)field = word;
             return true;
         }
+    }
+    if (option->ending && has_ending(value, option->ending)) {
+        *(const char **)field = value;
+        return true;
     }
     refuse_choice(option, label, value);
     return false;

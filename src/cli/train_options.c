@@ -89,8 +89,9 @@ static const cli_option options[] = {
     { "teacher", 0, UNLABELED, FLAG(train_options, train.consistency.teacher), NULL, NULL,
       "let the moving average of --ema say what they show, instead of the model" },
 
-    { "model", 'm', MODEL, CHOICE(train_options, architecture, architecture_words), "NAME",
-      "convnet", "the model" },
+    { "model", 'm', MODEL,
+      CHOICE_OR_FILE(train_options, architecture, architecture_words, IMPORTED_ENDING), "NAME",
+      "convnet", "the model: an ONNX file (.onnx), or one" },
     MODEL_OPTIONS(train_options, model, MODEL),
     { "weights", 0, MODEL, FILE_PATH(train_options, weights), "FILE", NULL,
       "begin with the weights of a file (PyTorch's .pth, safetensors) as far as they fit: another "

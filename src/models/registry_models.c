@@ -182,6 +182,8 @@ cr_tensor *cr_run_architecture(cr_scope at, cr_tensor *x, const void *bound)
 {
     const cr_bound_architecture *own = bound;
     cr_model_settings settings = own->settings;
+    if (own->onnx)
+        return cr_run_imported(at, x, own->onnx, settings);
     if (!settings.classes)
         settings.classes = own->architecture->classes;
     return own->architecture->function(at, x, settings);

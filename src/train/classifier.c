@@ -25,6 +25,7 @@ void cr_classifier_free(cr_classifier *classifier)
     cr_free(classifier->thresholds);
     cr_compiled_free(classifier->compiled);
     cr_model_free(classifier->model);
+    imported_free(classifier);
     cr_free(classifier);
 }
 
@@ -183,13 +184,16 @@ cr_classifier *cr_classifier_new_with(cr_classifier_args args)
 {
     if (cr_failed())
         return NULL;
-    const cr_architecture *found = image_architecture(args.architecture);
-    cr_classifier *classifier = found ? cr_alloc_zeroed(1, sizeof(cr_classifier)) : NULL;
+    cr_classifier *classifier = cr_alloc_zeroed(1, sizeof(cr_classifier));
     if (!classifier)
         return NULL;
     args.settings.classes = cr_dataset_class_count(args.data);
-    classifier->bound = (cr_bound_architecture){ found, args.settings };
-    if (adopt_data(classifier, &args) != CR_OK ||
+    classifier->bound.settings = args.settings;
+    if (is_imported_name(args.architecture))
+        imported_open(classifier, args.architecture);
+    else
+        classifier->bound.architecture = image_architecture(args.architecture);
+    if (cr_failed() || adopt_data(classifier, &args) != CR_OK ||
         build(classifier, (cr_model_args){ .seed = args.seed }) != CR_OK) {
         cr_classifier_free(classifier);
         return NULL;
@@ -273,6 +277,8 @@ char *cr_classifier_describe(const cr_classifier *classifier)
                   "transforms", transforms.data ? transforms.data : "");
     if (classifier->thresholds && root)
         json_object_set_new(root, "thresholds", thresholds_json(classifier));
+    if (classifier->graph && root)
+        json_object_set_new(root, "onnx", json_string(imported_text(classifier)));
     cr_text_free(&transforms);
     return json_text(root, JSON_COMPACT | JSON_REAL_PRECISION(17),
                      "the description of the classifier");
@@ -383,9 +389,12 @@ static cr_status read_description(cr_classifier *classifier, const char *text, c
     else if (!name || !transforms)
         status = refuse(path, "its description lacks the architecture or the transforms");
     if (status == CR_OK) {
-        classifier->bound.architecture = image_architecture(name);
-        if (!classifier->bound.architecture ||
-            cr_transform_parse(transforms, &classifier->transforms) != CR_OK) {
+        const char *graph = json_string_value(json_object_get(root, "onnx"));
+        if (graph)
+            imported_restore(classifier, name, graph);
+        else
+            classifier->bound.architecture = image_architecture(name);
+        if (cr_failed() || cr_transform_parse(transforms, &classifier->transforms) != CR_OK) {
             cr_error_prefix("%s", path);
             status = cr_error_status();
         }

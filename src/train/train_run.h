@@ -55,6 +55,18 @@ struct trainer {
     double saved;             /* clock, of the last save */
 };
 
+/* ---- classifier_onnx.c ---- */
+
+/* Whether the name of an architecture is that of an ONNX file. */
+bool is_imported_name(const char *architecture);
+
+/* Binds a classifier to the graph of a file, or to one that was kept as text; the text; and what
+ * frees the graph. */
+cr_status imported_open(cr_classifier *classifier, const char *path);
+cr_status imported_restore(cr_classifier *classifier, const char *name, const char *base64);
+const char *imported_text(const cr_classifier *classifier);
+void imported_free(cr_classifier *classifier);
+
 /* ---- json_text.c ---- */
 
 /* A value as text, to be freed with cr_free; takes the value over (NULL: out of memory). `what` it

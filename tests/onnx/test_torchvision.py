@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Classifiers of torchvision, exported by PyTorch with random weights and run here: logits within
-1e-4 of the largest. Three small models; all of them where CRESSET_ALL_MODELS is set, or those named.
+1e-4 of the largest. Three small models; all where CRESSET_ALL_MODELS is set, or those named.
 Run as: test_torchvision.py RUN_MODEL [NAME…]."""
 
 import os

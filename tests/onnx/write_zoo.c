@@ -87,7 +87,8 @@ static void settle(cr_model *model, const cr_bound_architecture *bound, cr_shape
 static bool write_model(const char *folder, const char *name, const cr_architecture *architecture,
                         cr_shape sample, bool is_raw)
 {
-    cr_bound_architecture bound = { architecture, { .no_dropout = true } };
+    cr_bound_architecture bound = { .architecture = architecture,
+                                    .settings = { .no_dropout = true } };
     bool is_large = architecture->kind == CR_INPUT_TOKENS && sample.dim[0] < 64;
     bound.settings.width = is_large ? SMALL_BERT : 0;
     cr_model *model = cr_model_new(.seed = 1);

@@ -41,12 +41,12 @@ double oracle_auxiliary_weight(void)
  * number says so. */
 static cr_bound_architecture architecture(const char *name, const int64_t *numbers)
 {
-    return (cr_bound_architecture){ cr_architecture_find(name),
-                                    { .classes = numbers[0],
-                                      .small_stem = numbers[1] != 0,
-                                      .width = numbers[2],
-                                      .no_dropout = true,
-                                      .auxiliary = numbers[3] ? &auxiliary : NULL } };
+    return (cr_bound_architecture){ .architecture = cr_architecture_find(name),
+                                    .settings = { .classes = numbers[0],
+                                                  .small_stem = numbers[1] != 0,
+                                                  .width = numbers[2],
+                                                  .no_dropout = true,
+                                                  .auxiliary = numbers[3] ? &auxiliary : NULL } };
 }
 
 int oracle_architecture_build(cr_model *model, const char *name, const int64_t *numbers, int ndim,

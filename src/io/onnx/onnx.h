@@ -210,6 +210,15 @@ struct onnx_parameter {
     int value;
     const char *name;
     bool is_buffer;
+    bool is_body; /* something before the last layer reads it */
+};
+
+/* The end of a classifier: values, and the layer between them. */
+struct onnx_head {
+    int logits;
+    int features; /* -1: the last layer is not a linear one */
+    int64_t classes;
+    const char *name;
 };
 
 struct onnx_block; /* of memory that goes with the model */
@@ -247,6 +256,7 @@ struct cr_onnx {
     int64_t node_count;
     struct onnx_parameter *parameters;
     int parameter_count;
+    struct onnx_head head;
     cr_onnx_port *inputs;
     cr_onnx_port *outputs;
     const char *missing[ONNX_MAX_MISSING];
@@ -274,8 +284,12 @@ cr_tensor *onnx_round_to_type(cr_tensor *tensor, int type, bool saturate);
 /* Chooses what becomes a parameter and reads the rest (onnx_parameters.c). */
 cr_status onnx_choose_parameters(cr_onnx *onnx);
 
-/* The graph's tensors by parameter number, borrowed from the model; made at the first call. */
-cr_tensor *const *onnx_bind(const cr_onnx *onnx, cr_scope at);
+/* The graph's tensors by parameter number, borrowed from the model; made at the first call. With
+ * body_only those of the last layer are NULL. */
+cr_tensor *const *onnx_bind(const cr_onnx *onnx, cr_scope at, bool body_only);
+
+/* Finds the last layer (onnx_classifier.c). */
+cr_status onnx_find_head(cr_onnx *onnx);
 
 /* ---- running (onnx_run.c) ---- */
 
@@ -368,6 +382,9 @@ void onnx_clear_graph(struct onnx_run *run, const struct onnx_graph *graph);
 /* The whole model on values of any kind; lists among the outputs come with a reference. */
 cr_status onnx_run_values(cr_scope at, const cr_onnx *onnx, const struct onnx_value *inputs,
                           int input_count, struct onnx_value *outputs, int output_count);
+
+/* One value of it on one input, without what comes after. */
+cr_tensor *onnx_run_to(cr_scope at, cr_tensor *x, const cr_onnx *onnx, int value, bool body_only);
 
 void onnx_value_set(struct onnx_value *to, struct onnx_value value); /* takes references */
 void onnx_value_clear(struct onnx_value *value);

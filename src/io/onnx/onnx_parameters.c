@@ -35,7 +35,7 @@ static void note_parameter(cr_onnx *onnx, int value, bool is_buffer)
     }
     record->parameter = onnx->parameter_count;
     onnx->parameters[onnx->parameter_count++] =
-        (struct onnx_parameter){ value, record->initializer->name, is_buffer };
+        (struct onnx_parameter){ value, record->initializer->name, is_buffer, false };
 }
 
 /* The place of a node with weights: that of a weight, or the node's own name. */
@@ -132,23 +132,27 @@ static cr_tensor *bind_one(const cr_onnx *onnx, cr_scope at, const struct onnx_p
     return made;
 }
 
-cr_tensor *const *onnx_bind(const cr_onnx *onnx, cr_scope at)
+cr_tensor *const *onnx_bind(const cr_onnx *onnx, cr_scope at, bool body_only)
 {
     if (!at.node) {
         cr_error_set(CR_ERROR_ARGUMENT, "%s: an imported model is run at a place of a cr_model",
                      onnx->source.path);
         return NULL;
     }
-    cr_tensor **bound = scope_kept(at, onnx->serial);
+    uint64_t key = 2 * onnx->serial + body_only;
+    cr_tensor **bound = scope_kept(at, key);
     if (bound)
         return bound;
     bound = cr_alloc_array((size_t)onnx->parameter_count, sizeof(cr_tensor *));
     for (int i = 0; bound && i < onnx->parameter_count; i++) {
+        bound[i] = NULL;
+        if (body_only && !onnx->parameters[i].is_body)
+            continue;
         bound[i] = bind_one(onnx, at, &onnx->parameters[i]);
         if (!bound[i]) {
             cr_free(bound);
             return NULL;
         }
     }
-    return bound && scope_keep(at, onnx->serial, bound) == CR_OK ? bound : NULL;
+    return bound && scope_keep(at, key, bound) == CR_OK ? bound : NULL;
 }

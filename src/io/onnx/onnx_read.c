@@ -820,7 +820,7 @@ static cr_status read_model(cr_onnx *onnx)
         return cr_error_status();
     if (onnx->missing_count)
         return refuse_missing(onnx);
-    return onnx_choose_parameters(onnx);
+    return onnx_choose_parameters(onnx) == CR_OK ? onnx_find_head(onnx) : cr_error_status();
 }
 
 static cr_onnx *finish_open(cr_onnx *onnx)
@@ -853,6 +853,16 @@ cr_onnx *cr_onnx_open_memory(const void *data, size_t size, const char *name)
     cr_onnx *onnx = onnx_new();
     if (!onnx)
         return NULL;
+    source_open_memory(&onnx->source, data, size, name);
+    return finish_open(onnx);
+}
+
+cr_onnx *cr_onnx_open_graph(const void *data, size_t size, const char *name)
+{
+    cr_onnx *onnx = onnx_new();
+    if (!onnx)
+        return NULL;
+    onnx->weights_absent = true;
     source_open_memory(&onnx->source, data, size, name);
     return finish_open(onnx);
 }

@@ -149,9 +149,10 @@ static cr_status run_node(struct onnx_run *run, const struct onnx_node *node)
     return cr_failed() ? name_node(run, node) : CR_OK;
 }
 
-cr_status onnx_run_graph(struct onnx_run *run, const struct onnx_graph *graph)
+/* The first `count` nodes. */
+static cr_status run_nodes(struct onnx_run *run, const struct onnx_graph *graph, int count)
 {
-    for (int n = 0; n < graph->node_count; n++) {
+    for (int n = 0; n < count; n++) {
         const struct onnx_node *node = &graph->nodes[n];
         if (run_node(run, node) != CR_OK)
             return cr_error_status();
@@ -159,6 +160,11 @@ cr_status onnx_run_graph(struct onnx_run *run, const struct onnx_graph *graph)
             onnx_value_clear(&run->values[node->releases[i]]);
     }
     return cr_error_status();
+}
+
+cr_status onnx_run_graph(struct onnx_run *run, const struct onnx_graph *graph)
+{
+    return run_nodes(run, graph, graph->node_count);
 }
 
 void onnx_clear_graph(struct onnx_run *run, const struct onnx_graph *graph)
@@ -209,37 +215,62 @@ static cr_status check_inputs(const cr_onnx *onnx, cr_tensor *const *inputs, int
     return CR_OK;
 }
 
-static void take_outputs(const struct onnx_run *run, struct onnx_value *outputs, int count)
+static cr_status begin_run(struct onnx_run *run, cr_scope at, const cr_onnx *onnx, bool body_only)
 {
-    for (int i = 0; i < count; i++) {
-        outputs[i] = onnx_value_get(run, run->onnx->graph->outputs[i]);
-        if (outputs[i].tensor)
-            cr_frame_add(cr_retain(outputs[i].tensor));
-        if (outputs[i].list)
-            outputs[i].list->references++;
-    }
+    *run = (struct onnx_run){ .onnx = onnx, .at = at };
+    run->parameters = onnx_bind(onnx, at, body_only);
+    if (!run->parameters)
+        return cr_error_status();
+    run->is_training = cr_model_is_training(at.model);
+    run->values = cr_alloc_zeroed((size_t)onnx->value_count + 1, sizeof *run->values);
+    return cr_error_status();
+}
+
+static void end_run(struct onnx_run *run)
+{
+    for (int i = 0; i < run->onnx->value_count && run->values; i++)
+        onnx_value_clear(&run->values[i]);
+    cr_free(run->values);
+    if (cr_failed())
+        cr_error_prefix("%s", run->onnx->source.path);
+}
+
+static struct onnx_value take(const struct onnx_run *run, int number)
+{
+    struct onnx_value value = onnx_value_get(run, number);
+    if (value.tensor)
+        cr_frame_add(cr_retain(value.tensor));
+    if (value.list)
+        value.list->references++;
+    return value;
 }
 
 cr_status onnx_run_values(cr_scope at, const cr_onnx *onnx, const struct onnx_value *inputs,
                           int input_count, struct onnx_value *outputs, int output_count)
 {
-    struct onnx_run run = { .onnx = onnx, .at = at, .parameters = onnx_bind(onnx, at) };
-    if (!run.parameters)
-        return cr_error_status();
-    run.is_training = cr_model_is_training(at.model);
-    run.values = cr_alloc_zeroed((size_t)onnx->value_count + 1, sizeof *run.values);
-    if (!run.values)
+    struct onnx_run run;
+    if (begin_run(&run, at, onnx, false) != CR_OK)
         return cr_error_status();
     for (int i = 0; i < input_count; i++)
         onnx_value_set(&run.values[onnx->graph->inputs[i]], inputs[i]);
-    if (onnx_run_graph(&run, onnx->graph) == CR_OK)
-        take_outputs(&run, outputs, output_count);
-    else
-        cr_error_prefix("%s", onnx->source.path);
-    for (int i = 0; i < onnx->value_count; i++)
-        onnx_value_clear(&run.values[i]);
-    cr_free(run.values);
+    onnx_run_graph(&run, onnx->graph);
+    for (int i = 0; i < output_count && !cr_failed(); i++)
+        outputs[i] = take(&run, onnx->graph->outputs[i]);
+    end_run(&run);
     return cr_error_status();
+}
+
+cr_tensor *onnx_run_to(cr_scope at, cr_tensor *x, const cr_onnx *onnx, int value, bool body_only)
+{
+    struct onnx_run run;
+    if (!x || cr_failed() || check_inputs(onnx, &x, 1) != CR_OK ||
+        begin_run(&run, at, onnx, body_only) != CR_OK)
+        return NULL;
+    onnx_value_set(&run.values[onnx->graph->inputs[0]], (struct onnx_value){ .tensor = x });
+    run_nodes(&run, onnx->graph, onnx->values[value].node + 1);
+    cr_tensor *result = cr_failed() ? NULL : take(&run, value).tensor;
+    end_run(&run);
+    return result;
 }
 
 cr_status cr_onnx_run_all(cr_scope at, const cr_onnx *onnx, cr_tensor *const *inputs,

@@ -9,7 +9,7 @@ cr_tensor *cr_run_imported(cr_scope at, cr_tensor *x, const cr_onnx *onnx,
 {
     cr_onnx_classifier own = cr_onnx_as_classifier(onnx);
     bool fits = own.classes == settings.classes || settings.classes == 0 || !own.head;
-    if (fits && settings.head == 0) {
+    if (fits && settings.head == 0 && !settings.no_head) {
         cr_tensor *logits = cr_onnx_run_logits(at, x, onnx);
         if (!logits || settings.classes == 0 ||
             (cr_ndim(logits) == 2 && cr_dim(logits, 1) == settings.classes))

@@ -175,8 +175,8 @@ static cr_bound_architecture encoder;
 cr_contrast *oracle_contrast_new(cr_model *model, int64_t width, int method, double temperature,
                                  double momentum, int64_t queue, int64_t dim)
 {
-    encoder = (cr_bound_architecture){ cr_architecture_find("convnet"),
-                                       { .width = width, .no_head = true } };
+    encoder = (cr_bound_architecture){ .architecture = cr_architecture_find("convnet"),
+                                       .settings = { .width = width, .no_head = true } };
     return cr_contrast_new(model, cr_run_architecture, &encoder, CR_SHAPE(2, 1, 12, 12), 0,
                            (cr_contrast_settings){ .method = (cr_contrast_method)method,
                                                    .temperature = temperature,

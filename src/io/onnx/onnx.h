@@ -10,12 +10,13 @@
 
 /* ---- limits ---- */
 
-#define ONNX_MAX_NODES   1000000 /* of all graphs of a model together */
-#define ONNX_MAX_DEPTH   16      /* of graphs in graphs */
-#define ONNX_MAX_NAME    4096    /* bytes */
-#define ONNX_MAX_PORTS   65536   /* inputs or outputs of a node or a graph */
-#define ONNX_MAX_MISSING 64      /* operators that a refusal names */
-#define ONNX_OLDEST      6       /* opset */
+#define ONNX_MAX_NODES   1000000   /* of all graphs of a model together */
+#define ONNX_MAX_DEPTH   16        /* of graphs in graphs */
+#define ONNX_MAX_NAME    4096      /* bytes */
+#define ONNX_MAX_PORTS   65536     /* inputs or outputs of a node or a graph */
+#define ONNX_MAX_TURNS   100000000 /* of a loop */
+#define ONNX_MAX_MISSING 64        /* operators that a refusal names */
+#define ONNX_OLDEST      6         /* opset */
 #define ONNX_NEWEST      28
 #define ONNX_SHOWN       80 /* bytes of a name in a message */
 
@@ -276,6 +277,9 @@ const char *onnx_show(const char *name, char text[ONNX_SHOWN]);
 cr_status onnx_tensor_parse(cr_onnx *onnx, struct wire message, struct onnx_tensor *tensor);
 cr_tensor *onnx_tensor_load(cr_onnx *onnx, const struct onnx_tensor *tensor);
 
+/* Element i of a tensor's data from its bits. */
+void onnx_store_bits(const struct onnx_type_record *record, uint64_t bits, void *data, int64_t i);
+
 /* Foreign numbers: float8 and the like from and to their bits, and integers held to their range. */
 float onnx_float_of_bits(int type, unsigned bits);
 unsigned onnx_bits_of_float(int type, float value, bool saturate);
@@ -368,7 +372,9 @@ const struct onnx_operator *onnx_operator_find(const char *domain, const char *t
     X(onnx_quantize_operators)                                                                     \
     X(onnx_detection_operators)                                                                    \
     X(onnx_attention_operators)                                                                    \
-    X(onnx_sequence_operators)
+    X(onnx_sequence_operators)                                                                     \
+    X(onnx_signal_operators)                                                                       \
+    X(onnx_unique_operators)
 #define ONNX_FAMILY_DECLARE(name) extern const struct onnx_operator name[];
 ONNX_FAMILY_TABLE(ONNX_FAMILY_DECLARE)
 #undef ONNX_FAMILY_DECLARE

@@ -169,8 +169,11 @@ static void run_loop(struct onnx_call *call)
             cr_error_set(CR_ERROR_FORMAT, "its body has another number of inputs or outputs");
         for (int i = 0; i < states; i++)
             onnx_value_set(&loop.states[i], call->inputs[2 + i]);
-        for (int64_t i = 0; i < limit && goes_on && !cr_failed(); i++)
+        for (int64_t i = 0; i < limit && goes_on && !cr_failed(); i++) {
             turn(&loop, i, &goes_on);
+            if (i == ONNX_MAX_TURNS)
+                onnx_refuse(call, "it goes on after %d turns", ONNX_MAX_TURNS);
+        }
         give_states(&loop);
         for (int p = 0; p < piles && !cr_failed(); p++) {
             struct pile *pile = &loop.piles[p];

@@ -262,8 +262,7 @@ cr_status onnx_tensor_parse(cr_onnx *onnx, struct wire message, struct onnx_tens
 
 /* ---- elements ---- */
 
-/* Element i from its bits. */
-static void store(const struct onnx_type_record *record, uint64_t bits, void *data, int64_t i)
+void onnx_store_bits(const struct onnx_type_record *record, uint64_t bits, void *data, int64_t i)
 {
     switch (record->type) {
     case ONNX_UINT16:
@@ -310,7 +309,7 @@ static cr_status load_foreign(cr_onnx *onnx, const struct onnx_tensor *tensor,
             bits = (uint64_t)(raw[first / 8] >> first % 8) & ((1u << record->bits) - 1);
         else
             memcpy(&bits, raw + first / 8, (size_t)record->bits / 8);
-        store(record, bits, data, i);
+        onnx_store_bits(record, bits, data, i);
     }
     cr_free(raw);
     return status;
@@ -332,9 +331,9 @@ static cr_status load_numbers(const struct onnx_tensor *tensor,
         while (at < count && (field.type != WIRE_BYTES ||
                               (run.at < run.end && wire_number(&run, type, &value)))) {
             for (int b = 0; b < 8 && at < count && record->bits < 8; b += record->bits)
-                store(record, value >> b & ((1u << record->bits) - 1), data, at++);
+                onnx_store_bits(record, value >> b & ((1u << record->bits) - 1), data, at++);
             if (record->bits >= 8)
-                store(record, value, data, at++);
+                onnx_store_bits(record, value, data, at++);
             if (field.type != WIRE_BYTES)
                 break;
         }

@@ -5,6 +5,7 @@ initializers of the file."""
 import numpy
 import torch
 import torch.nn.functional as F
+import torchvision.ops
 
 R = numpy.random.default_rng(7)
 CASES = []
@@ -135,3 +136,80 @@ case("range", "Range", [ints(3)[0], ints(9)[0], ints(2)[0]], [ints(3, 5, 7)])
 case("expand", "Expand", [m[:, :1], ints(2, 1, 4)], [m[:, :1].expand(2, 3, 4)])
 case("constant_of_shape", "ConstantOfShape", [ints(2, 3)], [numpy.full((2, 3), 4, "int64")],
      value=ints(4))
+
+# images at other places
+case("resize_linear", "Resize", [x, None, None, ints(2, 4, 14, 18)],
+     [F.interpolate(x, (14, 18), mode="bilinear")], mode="linear")
+case("resize_nearest", "Resize", [x, None, numpy.array([1, 1, 2, 2], "float32")],
+     [F.interpolate(x, scale_factor=2)], mode="nearest", nearest_mode="floor",
+     coordinate_transformation_mode="asymmetric")
+case("resize_cubic", "Resize", [x, None, None, ints(2, 4, 4, 5)],
+     [F.interpolate(x, (4, 5), mode="bicubic", align_corners=True)], mode="cubic",
+     coordinate_transformation_mode="align_corners")
+case("resize_antialias", "Resize", [x, None, None, ints(2, 4, 4, 5)],
+     [F.interpolate(x, (4, 5), mode="bilinear", antialias=True)], 18, mode="linear", antialias=1,
+     exclude_outside=1)
+g = torch.rand(2, 3, 5, 2) * 2 - 1
+case("grid_sample", "GridSample", [x, g],
+     [F.grid_sample(x, g, padding_mode="border", align_corners=True)], 16, mode="bilinear",
+     padding_mode="border", align_corners=1)
+
+# detectors
+boxes = torch.tensor([[0., 0, 4, 4], [0, 1, 4, 5], [5, 5, 9, 9]])
+case("non_max_suppression", "NonMaxSuppression",
+     [boxes[None], torch.tensor([[[0.5, 0.9, 0.3]]]), ints(5), numpy.array([0.4], "float32")],
+     [ints(0, 0, 1, 0, 0, 2).reshape(2, 3)])
+rois = torch.tensor([[1., 1, 6, 5], [0, 0, 3, 3]])
+case("roi_align", "RoiAlign", [x, rois, ints(1, 0)],
+     [torchvision.ops.roi_align(x, torch.cat([torch.tensor([[1.], [0.]]), rois], 1), (2, 3), 0.5,
+                                2, True)],
+     16, output_height=2, output_width=3, sampling_ratio=2, spatial_scale=0.5)
+offset, mask = rand(2, 18, 7, 9), torch.rand(2, 9, 7, 9)
+d = rand(3, 4, 3, 3)
+case("deform_conv", "DeformConv", [x, d, offset, None, mask],
+     [torchvision.ops.deform_conv2d(x, offset, d, padding=1, mask=mask)], 19, pads=[1, 1, 1, 1],
+     kernel_shape=[3, 3])
+
+# recurrent nets: the gates of PyTorch in the order of ONNX
+def gates(weight, order):
+    parts = weight.detach().chunk(len(order))
+    return torch.cat([parts[i] for i in order])
+
+
+def recurrent(kind, order, directions):
+    net = kind(4, 5, bidirectional=directions == 2)
+    ends = [""] + ["_reverse"] * (directions - 1)
+    stack = lambda name: torch.stack([gates(getattr(net, name + "_l0" + e), order) for e in ends])
+    bias = torch.cat([stack("bias_ih"), stack("bias_hh")], 1)
+    s = rand(6, 2, 4)
+    y, states = net(s)
+    y = y.reshape(6, 2, directions, 5).transpose(1, 2)
+    states = states if isinstance(states, tuple) else (states,)
+    return [s, Weight(stack("weight_ih").numpy()), Weight(stack("weight_hh").numpy()),
+            Weight(bias.numpy())], [y, *states]
+
+
+case("lstm", "LSTM", *recurrent(torch.nn.LSTM, (0, 3, 1, 2), 2), hidden_size=5,
+     direction="bidirectional")
+case("gru", "GRU", *recurrent(torch.nn.GRU, (1, 0, 2), 1), hidden_size=5, linear_before_reset=1)
+case("rnn", "RNN", *recurrent(torch.nn.RNN, (0,), 2), hidden_size=5, direction="bidirectional")
+
+# quantised numbers, attention, losses, spectra
+q = numpy.array([[0, 128, 255], [3, 7, 9]], "uint8")
+scales, zeros = numpy.array([0.5, 2], "float32"), numpy.array([128, 3], "uint8")
+case("dequantize", "DequantizeLinear", [q, scales, zeros],
+     [((q.astype("float32") - zeros[:, None]) * scales[:, None])], axis=0)
+case("quantize", "QuantizeLinear", [numpy.array([-300, 0.5, 1.5, 400], "float32"),
+                                    numpy.float32(1), numpy.int8(0)],
+     [numpy.array([-128, 0, 2, 127], "int8")])
+query, key, value = rand(2, 3, 4, 5), rand(2, 3, 6, 5), rand(2, 3, 6, 5)
+case("attention", "Attention", [query, key, value],
+     [(query @ key.transpose(2, 3) * 5 ** -0.5).softmax(-1) @ value], 23)
+target = torch.randint(0, 4, (2, 7, 9))
+case("cross_entropy", "SoftmaxCrossEntropyLoss", [x, target],
+     [F.cross_entropy(x, target, ignore_index=1)], ignore_index=1)
+case("dft", "DFT", [m[:, :, None]], [torch.view_as_real(torch.fft.rfft(m))], 17, axis=1, onesided=1)
+case("unique", "Unique", [ints(3, 1, 3, 2)], [ints(3, 1, 2), ints(0, 1, 3), ints(0, 1, 0, 2),
+                                              ints(2, 1, 1)], sorted=0)
+case("bit_cast", "BitCast", [numpy.array([1, -2], "float32")],
+     [numpy.array([1, -2], "float32").view("int32")], 26, to=6)

@@ -28,15 +28,17 @@ def net(classes, last="Gemm", side=SIDE):
     r = numpy.random.default_rng(3)
     f = lambda *shape: (0.3 * r.standard_normal(shape)).astype("float32")
     weights = {"conv.weight": f(8, 1, 3, 3), "bn.weight": 1 + 0 * f(8), "bn.bias": 0 * f(8),
-               "bn.running_mean": 0 * f(8), "bn.running_var": 1 + 0 * f(8)}
+               "bn.running_mean": 0 * f(8), "bn.running_var": 1 + 0 * f(8),
+               "ratio": numpy.float32(0.2), "drops": numpy.array(True)}
     nodes = [node("Conv", ["x", "conv.weight"], ["a"], pads=[1, 1, 1, 1], strides=[2, 2]),
              node("BatchNormalization", ["a", "bn.weight", "bn.bias", "bn.running_mean",
-                                         "bn.running_var"], ["b"]),
+                                         "bn.running_var"], ["b", "mean", "var"],
+                  training_mode=1),  # as PyTorch exports for training; the model's mode counts
              node("Relu", ["b"], ["c"])]
     if last == "Gemm":
         features = 8 * (side // 2) ** 2
         weights |= {"fc.weight": f(classes, features) / 4, "fc.bias": f(classes)}
-        nodes += [node("Flatten", ["c"], ["d"]), node("Dropout", ["d"], ["e"]),
+        nodes += [node("Flatten", ["c"], ["d"]), node("Dropout", ["d", "ratio", "drops"], ["e"]),
                   node("Gemm", ["e", "fc.weight", "fc.bias"], ["g"], transB=1),
                   node("Softmax", ["g"], ["y"])]
     else:

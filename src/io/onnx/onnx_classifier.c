@@ -8,7 +8,7 @@
 
 static bool is_op(const struct onnx_node *node, const char *type)
 {
-    return node && strcmp(node->type, type) == 0 && !node->domain[0];
+    return node && strcmp(node->type, type) == 0 && !node->domain[0] && node->input_count > 0;
 }
 
 static const struct onnx_node *maker(const cr_onnx *onnx, int value)
@@ -73,7 +73,7 @@ cr_status onnx_find_head(cr_onnx *onnx)
     if (is_op(node, "Gemm")) {
         weight = weight_of(onnx, node, 1);
         bias = weight_of(onnx, node, 2);
-    } else if (is_op(node, "Add")) {
+    } else if (is_op(node, "Add") && node->input_count == 2) {
         bias = weight_of(onnx, node, 0) ? weight_of(onnx, node, 0) : weight_of(onnx, node, 1);
         node = maker(onnx, node->inputs[weight_of(onnx, node, 0) ? 1 : 0]);
     }

@@ -516,11 +516,21 @@ static void give_statistics(struct onnx_call *call, cr_tensor *x, double momentu
     }
 }
 
+/* Whether input i is a tensor of the model, or constant. */
+static bool is_fixed(const struct onnx_call *call, int i)
+{
+    int value = i < call->input_count ? call->node->inputs[i] : -1;
+    const struct onnx_value_record *record = value < 0 ? NULL : &call->run->onnx->values[value];
+    return record && (record->parameter >= 0 || record->constant);
+}
+
+/* The mode is the model's where the statistics are; else the node's, which then gives new ones. */
 static void run_batch_norm(struct onnx_call *call)
 {
     cr_tensor *x = onnx_need(call, 0);
     double momentum = onnx_float(call, "momentum", 0.9), eps = onnx_float(call, "epsilon", 1e-5);
-    bool node_trains = call->version >= 14 && onnx_int(call, "training_mode", 0);
+    bool owns = is_fixed(call, 3) && is_fixed(call, 4);
+    bool node_trains = !owns && call->version >= 14 && onnx_int(call, "training_mode", 0);
     bool model_trains = call->run->is_training && !node_trains;
     cr_functional_batch_norm_args args = { .x = x,
                                            .weight = onnx_need(call, 1),
@@ -533,8 +543,12 @@ static void run_batch_norm(struct onnx_call *call)
         args.running_var = onnx_need(call, 4);
     }
     onnx_give(call, 0, cr_functional_batch_norm_with(args));
-    if (node_trains && call->output_count > 1)
+    if (node_trains && call->output_count > 1) {
         give_statistics(call, x, momentum);
+        return;
+    }
+    for (int i = 1; i < call->output_count; i++) /* those that are running, also before 14 */
+        onnx_give(call, i, onnx_need(call, i % 2 ? 3 : 4));
 }
 
 static void run_instance_norm(struct onnx_call *call)
@@ -626,7 +640,7 @@ static void run_mean_variance_norm(struct onnx_call *call)
     onnx_give(call, 0, cr_div(cr_sub(x, mean), cr_add_scalar(cr_sqrt(variance), 1e-9)));
 }
 
-/* Drops in training mode only: that of the model, or of the node where it says so. */
+/* Drops in training mode only: that of the model, or of the node where an input says so. */
 static void run_dropout(struct onnx_call *call)
 {
     cr_tensor *x = onnx_need(call, 0), *training = onnx_input(call, 2);
@@ -635,7 +649,8 @@ static void run_dropout(struct onnx_call *call)
         return;
     if (training && !onnx_read_float(call, training, &mode))
         return;
-    bool drops = (call->run->is_training || mode != 0) && p > 0;
+    bool told = training && !is_fixed(call, 2) && mode != 0;
+    bool drops = (call->run->is_training || told) && p > 0;
     cr_tensor *ones = onnx_wants(call, 1) ? cr_ones_like(x) : NULL;
     if (!ones) {
         onnx_give(call, 0, cr_functional_dropout(x, p, drops));

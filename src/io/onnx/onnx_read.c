@@ -467,6 +467,8 @@ static cr_status read_node(cr_onnx *onnx, struct wire message, struct onnx_graph
     int64_t counts[FIELD_ROOM];
     if (count_fields(message, counts) != CR_OK)
         return cr_error_status();
+    if (counts[2] == 0)
+        return refuse(onnx, "a node has no outputs");
     if (counts[1] > ONNX_MAX_PORTS || counts[2] > ONNX_MAX_PORTS || counts[5] > ONNX_MAX_PORTS)
         return refuse(onnx, "a node has too many inputs, outputs or attributes");
     node->inputs = onnx_keep(onnx, (size_t)counts[1], sizeof *node->inputs);

@@ -83,7 +83,7 @@ static void run_insert(struct onnx_call *call)
 {
     const struct onnx_list *list = need_list(call, 0);
     int64_t at;
-    if (!list || !position(call, 2, list->count, list->count, &at))
+    if (!list || !onnx_need(call, 1) || !position(call, 2, list->count, list->count, &at))
         return;
     struct onnx_list *longer = list_new(call, (int64_t)list->count + 1);
     for (int i = 0; longer && i <= list->count; i++) {

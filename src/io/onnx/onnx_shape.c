@@ -426,6 +426,10 @@ static void run_cast_like(struct onnx_call *call)
 
 static void run_identity(struct onnx_call *call)
 {
+    if (call->input_count < 1 || call->output_count < 1) {
+        cr_error_set(CR_ERROR_FORMAT, "its input or output is missing");
+        return;
+    }
     call->outputs[0] = call->inputs[0];
     if (call->inputs[0].list)
         call->inputs[0].list->references++;

@@ -33,6 +33,7 @@
     X(half_loops)                                                                                  \
     X(pool_loops)                                                                                  \
     X(pool_last_loops)                                                                             \
+    X(quantized_loops)                                                                             \
     X(picture_loops)                                                                               \
     X(vision_loops)                                                                                \
     X(random_loops)                                                                                \

@@ -24,9 +24,10 @@ static const char *const family_names[CR_FAMILY_COUNT] = {
     CR_KERNEL_FAMILIES(FAMILY_NAME)
 };
 
-static const struct variant_case *const lists[] = { gemm_cases,     conv_cases,        norm_cases,
-                                                    sequence_cases, elementwise_cases, reduce_cases,
-                                                    image_cases,    other_cases };
+static const struct variant_case *const lists[] = {
+    gemm_cases,   conv_cases,  norm_cases,  sequence_cases, elementwise_cases,
+    reduce_cases, image_cases, other_cases, quantized_cases
+};
 
 static const struct variant_case *running;
 static struct trial running_trial;

@@ -80,6 +80,6 @@ struct variant_case {
 
 /* One list a file. */
 extern const struct variant_case gemm_cases[], conv_cases[], norm_cases[], sequence_cases[],
-    elementwise_cases[], reduce_cases[], image_cases[], other_cases[];
+    elementwise_cases[], reduce_cases[], image_cases[], other_cases[], quantized_cases[];
 
 #endif

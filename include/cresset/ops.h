@@ -14,6 +14,7 @@
 #include "cresset/ordering.h"
 #include "cresset/pointwise.h"
 #include "cresset/pooling.h"
+#include "cresset/quantized.h"
 #include "cresset/recurrent.h"
 #include "cresset/reduction.h"
 #include "cresset/shaping.h"

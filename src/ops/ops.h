@@ -49,6 +49,7 @@
     X(order_ops)                                                                                   \
     X(pad_ops)                                                                                     \
     X(pool_ops)                                                                                    \
+    X(quantized_ops)                                                                               \
     X(rearrange_ops)                                                                               \
     X(recurrent_layer_ops)                                                                         \
     X(recurrent_ops)                                                                               \

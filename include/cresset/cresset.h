@@ -27,6 +27,7 @@
 #include "cresset/plain_c.h"
 #include "cresset/print.h"
 #include "cresset/profile.h"
+#include "cresset/quantize.h"
 #include "cresset/random.h"
 #include "cresset/safetensors.h"
 #include "cresset/self_supervised.h"

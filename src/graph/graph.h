@@ -200,4 +200,34 @@ cr_status onnx_fold(struct onnx_file *file, cr_onnx_report *report);
 /* Names what has no name, and writes what the outputs need. */
 cr_status onnx_write(struct onnx_file *file, const char *path, cr_onnx_report *report);
 
+/* ---- quantization (quantize_plan.c) ---- */
+
+/* A layer of bytes: its node, and what else is done on its sums. */
+struct quantize_layer {
+    int node;
+    int norm;        /* node of a batch norm; -1: none */
+    int residual;    /* value; -1: none */
+    bool is_bounded; /* by 0, and by `high` unless that is 0 */
+    double high;
+    int result; /* value */
+    int last;   /* node that makes it */
+    int x_range, residual_range, range;
+};
+
+struct quantize_plan {
+    struct quantize_layer *layers;
+    int layer_count;
+    int *inside; /* by node: the layer that it is part of; -1: none */
+    int *range;  /* by value: the number of its range; -1: none */
+    int range_count;
+};
+
+cr_status quantize_plan_make(const cr_graph *graph, struct quantize_plan *plan);
+void quantize_plan_free(struct quantize_plan *plan);
+
+/* cr_graph_run (graph_run.c) that shows every float32 value, when it is made, to `watch`. */
+typedef void (*graph_watch)(int value, cr_tensor *tensor, void *context);
+cr_status graph_run_watched(const cr_graph *graph, cr_tensor *const *inputs, cr_tensor **outputs,
+                            graph_watch watch, void *context);
+
 #endif

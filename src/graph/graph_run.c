@@ -10,7 +10,9 @@ struct run {
     const cr_graph *graph;
     int64_t n;
     cr_tensor **tensors;
-    int *last; /* node that reads a value last; node_count: an output of the graph */
+    int *last;         /* node that reads a value last; node_count: an output of the graph */
+    graph_watch watch; /* NULL: nobody watches */
+    void *context;
 };
 
 static void find_last_readers(struct run *run)
@@ -61,6 +63,8 @@ static cr_status run_node(struct run *run, int i, void *attributes, cr_tensor **
     if (apply(node, (cr_inputs){ node->input_count, inputs }, attributes, outputs) == CR_OK) {
         for (int o = 0; o < node->output_count; o++)
             run->tensors[node->outputs[o]] = cr_retain(outputs[o]);
+        if (run->watch)
+            run->watch(node->outputs[0], outputs[0], run->context);
     }
     cr_frame_end(frame);
     drop_read(run, i);
@@ -86,10 +90,18 @@ static cr_status run_nodes(struct run *run)
 
 cr_status cr_graph_run(const cr_graph *graph, cr_tensor *const *inputs, cr_tensor **outputs)
 {
+    return graph_run_watched(graph, inputs, outputs, NULL, NULL);
+}
+
+cr_status graph_run_watched(const cr_graph *graph, cr_tensor *const *inputs, cr_tensor **outputs,
+                            graph_watch watch, void *context)
+{
     memset(outputs, 0, (size_t)graph->output_count * sizeof *outputs);
     if (cr_failed())
         return cr_error_status();
-    struct run run = { .graph = graph, .n = graph_batch(graph, inputs) };
+    struct run run = {
+        .graph = graph, .n = graph_batch(graph, inputs), .watch = watch, .context = context
+    };
     if (run.n < 0)
         return cr_error_status();
     run.tensors = cr_alloc_zeroed((size_t)graph->value_count, sizeof *run.tensors);
@@ -101,6 +113,8 @@ cr_status cr_graph_run(const cr_graph *graph, cr_tensor *const *inputs, cr_tenso
             run.tensors[i] = cr_retain(graph->values[i].data);
         for (int i = 0; i < graph->input_count; i++)
             run.tensors[graph->inputs[i]] = cr_retain(inputs[i]);
+        for (int i = 0; watch && i < graph->input_count; i++)
+            watch(graph->inputs[i], inputs[i], context);
         if (run_nodes(&run) == CR_OK) {
             for (int i = 0; i < graph->output_count; i++)
                 outputs[i] = cr_frame_add(cr_retain(run.tensors[graph->outputs[i]]));

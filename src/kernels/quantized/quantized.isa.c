@@ -13,14 +13,15 @@
 #define COLUMNS QUANTIZED_COLUMNS
 #define GROUP   QUANTIZED_GROUP
 
-/* The next `count` bytes of a row, at most four of them, as one word; the rest are zero. */
+/* The next `count` bytes of a row, at most four of them, as one word, on little-endian machines;
+ * the rest are zero. */
 CR_INLINE int32_t word_at(const uint8_t *row, int64_t count)
 {
     int32_t word = 0;
     if (count >= GROUP)
         memcpy(&word, row, GROUP);
     else
-        memcpy(&word, row, (size_t)count);
+        word = row[0] | (count > 1 ? row[1] << 8 : 0) | (count > 2 ? row[2] << 16 : 0);
     return word;
 }
 
@@ -29,36 +30,52 @@ CR_INLINE int32_t word_at(const uint8_t *row, int64_t count)
 #if defined(CR_TARGET_AVX512)
 #define VNNI __attribute__((target("avx512vnni")))
 
-VNNI static void tile_vnni(int64_t taps, int64_t channels, const uint8_t *const *rows,
-                           const int8_t *weights, int32_t *sums)
+/* The products of one group. */
+#define ADD_GROUP(count)                                                                           \
+    do {                                                                                           \
+        __m512i left = _mm512_loadu_si512(weights), right = _mm512_loadu_si512(weights + 64);      \
+        _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++)                                    \
+        {                                                                                          \
+            __m512i x = _mm512_set1_epi32(word_at(rows[r] + i, count));                            \
+            sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], x, left);                                   \
+            sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], x, right);                                  \
+        }                                                                                          \
+        weights += GROUP * COLUMNS;                                                                \
+    } while (0)
+
+/* One loop without, and one with a last group of fewer channels: in one function they would not
+ * keep the sums in registers. */
+#define TILE_VNNI(name, has_rest)                                                                  \
+    VNNI static void name(int64_t taps, int64_t channels, const uint8_t *const *rows,              \
+                          const int8_t *weights, int32_t *sums)                                    \
+    {                                                                                              \
+        __m512i sum[ROWS][2];                                                                      \
+        _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++) sum[r][0] = sum[r][1] =            \
+            _mm512_setzero_si512();                                                                \
+        for (int64_t t = 0; t < taps; t++, rows += ROWS) {                                         \
+            int64_t i = 0;                                                                         \
+            for (; i + GROUP <= channels; i += GROUP)                                              \
+                ADD_GROUP(GROUP);                                                                  \
+            if (has_rest)                                                                          \
+                ADD_GROUP(channels - i);                                                           \
+        }                                                                                          \
+        _Pragma("GCC unroll 12") for (int r = 0; r < ROWS; r++)                                    \
+        {                                                                                          \
+            _mm512_storeu_si512(sums + r * COLUMNS, sum[r][0]);                                    \
+            _mm512_storeu_si512(sums + r * COLUMNS + 16, sum[r][1]);                               \
+        }                                                                                          \
+    }
+
+TILE_VNNI(tile_groups, false)
+TILE_VNNI(tile_rest, true)
+
+static void tile_vnni(int64_t taps, int64_t channels, const uint8_t *const *rows,
+                      const int8_t *weights, int32_t *sums)
 {
-    __m512i sum[ROWS][2];
-    for (int r = 0; r < ROWS; r++)
-        sum[r][0] = sum[r][1] = _mm512_setzero_si512();
-    for (int64_t t = 0; t < taps; t++, rows += ROWS) {
-        int64_t i = 0;
-        for (; i + GROUP <= channels; i += GROUP, weights += GROUP * COLUMNS) {
-            __m512i left = _mm512_loadu_si512(weights), right = _mm512_loadu_si512(weights + 64);
-            for (int r = 0; r < ROWS; r++) {
-                __m512i x = _mm512_set1_epi32(word_at(rows[r] + i, GROUP));
-                sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], x, left);
-                sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], x, right);
-            }
-        }
-        if (i == channels)
-            continue;
-        __m512i left = _mm512_loadu_si512(weights), right = _mm512_loadu_si512(weights + 64);
-        for (int r = 0; r < ROWS; r++) {
-            __m512i x = _mm512_set1_epi32(word_at(rows[r] + i, channels - i));
-            sum[r][0] = _mm512_dpbusd_epi32(sum[r][0], x, left);
-            sum[r][1] = _mm512_dpbusd_epi32(sum[r][1], x, right);
-        }
-        weights += GROUP * COLUMNS;
-    }
-    for (int r = 0; r < ROWS; r++) {
-        _mm512_storeu_si512(sums + r * COLUMNS, sum[r][0]);
-        _mm512_storeu_si512(sums + r * COLUMNS + 16, sum[r][1]);
-    }
+    if (channels % GROUP == 0)
+        tile_groups(taps, channels, rows, weights, sums);
+    else
+        tile_rest(taps, channels, rows, weights, sums);
 }
 #endif
 

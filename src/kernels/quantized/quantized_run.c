@@ -96,25 +96,24 @@ struct job {
     int64_t pixels, parts, blocks, block_parts;
 };
 
-/* What tap (ky, kx) of output pixel `pixel` of the batch reads. */
-static const uint8_t *source(const struct job *job, int64_t pixel, int64_t ky, int64_t kx)
-{
-    const struct quantized_conv *c = job->c;
-    int64_t area = c->out_height * c->out_width, image = pixel / area, inside = pixel % area;
-    int64_t y = inside / c->out_width * c->stride[0] - c->padding[0] + ky * c->dilation[0];
-    int64_t x = inside % c->out_width * c->stride[1] - c->padding[1] + kx * c->dilation[1];
-    if (y < 0 || y >= c->in_height || x < 0 || x >= c->in_width)
-        return job->outside;
-    return c->x + ((image * c->in_height + y) * c->in_width + x) * c->in_channels;
-}
-
+/* What the taps of `count` output pixels of the batch read, tap by tap. */
 static void find_rows(const struct job *job, int64_t pixel, int64_t count, const uint8_t **rows)
 {
     const struct quantized_conv *c = job->c;
-    for (int64_t ky = 0; ky < c->kernel[0]; ky++) {
-        for (int64_t kx = 0; kx < c->kernel[1]; kx++, rows += count) {
-            for (int64_t r = 0; r < count; r++)
-                rows[r] = source(job, CR_MIN(pixel + r, job->pixels - 1), ky, kx);
+    int64_t area = c->out_height * c->out_width;
+    for (int64_t r = 0; r < count; r++) {
+        int64_t at = CR_MIN(pixel + r, job->pixels - 1), inside = at % area;
+        int64_t top = inside / c->out_width * c->stride[0] - c->padding[0];
+        int64_t left = inside % c->out_width * c->stride[1] - c->padding[1];
+        const uint8_t *image = c->x + at / area * c->in_height * c->in_width * c->in_channels;
+        const uint8_t **to = rows + r;
+        for (int64_t ky = 0; ky < c->kernel[0]; ky++) {
+            int64_t y = top + ky * c->dilation[0];
+            for (int64_t kx = 0; kx < c->kernel[1]; kx++, to += count) {
+                int64_t x = left + kx * c->dilation[1];
+                bool is_inside = y >= 0 && y < c->in_height && x >= 0 && x < c->in_width;
+                *to = is_inside ? image + (y * c->in_width + x) * c->in_channels : job->outside;
+            }
         }
     }
 }

@@ -19,9 +19,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 CRESSET = os.path.join(ROOT, "build", "cresset")
 TORCH_PYTHON = "/usr/bin/python3"  # Debian's python3-torch belongs to the system's interpreter
-# Largest differences from PyTorch in f32, in parts of it: of the result of inference, of the step of
-# the weights, and of the loss. In bf16 a step is far off where a gradient is a small difference of
-# large numbers, but the loss is not.
+# Largest differences from PyTorch in f32, in parts of it: of the result of inference, of the step
+# of the weights, and of the loss. In bf16 a step is far off where a gradient is a small difference
+# of large numbers, but the loss is not.
 ALLOWED = {("infer", "f32"): 2e-5, ("train", "f32"): 2e-2, ("infer", "bf16"): 1e-1,
            ("train", "bf16"): 1.0}
 ALLOWED_LOSS = {"f32": 1e-5, "bf16": 1e-2}

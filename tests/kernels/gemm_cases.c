@@ -19,6 +19,8 @@ static cr_gemm_operand draw_operand(struct trial *t, cr_dtype dtype, int64_t cou
         o.k_stride = 2;
         o.stride = 2 * k + gap;
     }
+    if (draw(t, 0, 7) == 0) /* expanded: one row, or one step of k, again and again */
+        *(flip(t) ? &o.stride : &o.k_stride) = 0;
     int64_t one = (count - 1) * o.stride + CR_MAX(k - 1, 0) * o.k_stride + 1;
     o.batch_stride = flip(t) ? one : 0;
     o.data = operand(t, dtype, one + (batch - 1) * o.batch_stride);
@@ -41,7 +43,8 @@ static void draw_epilogue(struct trial *t, cr_gemm *g, cr_dtype bias, cr_dtype c
 
 static int64_t draw_size(struct trial *t)
 {
-    return draw(t, 0, 3) ? draw(t, 1, 40) : draw(t, 1, 150);
+    int64_t kind = draw(t, 0, 5);
+    return draw(t, 1, kind < 2 ? 5 : kind < 5 ? 40 : 150);
 }
 
 static void product(struct trial *t, cr_gemm_type type)

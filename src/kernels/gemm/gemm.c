@@ -285,7 +285,7 @@ static plan make_plan(const cr_gemm *g, bool turned)
     plan p = { .kernels = cr_gemm_kernels_of(g->type),
                .batch = CR_MAX(g->batch, 1),
                .turned = turned };
-    p.few_rows = is_few_rows(g);
+    p.few_rows = !turned && is_few_rows(g);
     p.c_is_sum = p.kernels->element == p.kernels->sum_element || g->c_float;
     if (p.few_rows || g->m <= 0 || g->n <= 0 || g->k <= 0)
         return p;

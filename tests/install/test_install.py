@@ -164,6 +164,30 @@ class Installed(unittest.TestCase):
              *self.flags("--cflags", "--libs"), "-o", program)
         self.assertEqual(call(program, env=self.environment), "2\n")
 
+    def programs_that_run_a_model(self):
+        """inference in C, C++ and Python, as far as they can be here."""
+        flags = self.flags("--cflags", "--libs")
+        for compiler, ending in (("cc", "c"), ("c++", "cpp")):
+            if shutil.which(compiler):
+                program = self.root / f"inference_{ending}"
+                call(compiler, *FLAGS, "-Wall", "-Wextra", "-Werror",
+                     SOURCE / f"examples/inference.{ending}", *flags, "-o", program)
+                yield [program]
+        if not SANITIZE:  # the interpreter is built without
+            yield [sys.executable, "-B", SOURCE / "examples/inference.py"]
+
+    def test_programs_that_run_a_model(self):
+        run, sample = self.root / "model-run", self.root / "sample.bin"
+        call(self.prefix / "bin/cresset", "train", "--data", self.data, "--model", "mlp", "--epochs",
+             "1", "--out", run)
+        sample.write_bytes(struct.pack(f"<{SIDE * SIDE}f", *(i % 5 - 2 for i in range(SIDE ** 2))))
+        said = {call(*words, run, sample, env=self.environment)
+                for words in self.programs_that_run_a_model()}
+        self.assertEqual(len(said), 1)
+        self.assertEqual(len(said.pop().split()), 10)
+        with self.assertRaisesRegex(AssertionError, "another size"):
+            call(self.root / "inference_c", run, run / "args.json", env=self.environment)
+
     @unittest.skipIf(SANITIZE, "sanitizers add their own")
     def test_the_library_exports_its_own_names_only(self):
         lines = call("nm", "-D", "--defined-only", self.library).splitlines()

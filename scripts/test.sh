@@ -8,6 +8,8 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 jobs=$(nproc)
+# As many tests as processors run at once, each with threads of its own: waiting ones must not spin.
+export OMP_WAIT_POLICY=passive
 sanitizers=yes
 install=yes
 for word in "$@"; do

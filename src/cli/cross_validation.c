@@ -232,7 +232,7 @@ static void print_summary(const summary *s)
 /* ---- the report ---- */
 
 /* The names of the folds, one block of memory; NULL with an error set. */
-static const char **fold_names(int folds, char (**room)[16])
+static const char **fold_names(int folds, char (**room)[24])
 {
     const char **names = cr_alloc_array((size_t)folds, sizeof *names);
     *room = cr_alloc_array((size_t)folds, sizeof **room);
@@ -264,7 +264,7 @@ static void say_how_steady(const summary *s, char answer[256])
 
 static bool write_report(const summary *s)
 {
-    char(*room)[16], answer[256], evaluated[96], number[NUMBER_SIZE];
+    char(*room)[24], answer[256], evaluated[96], number[NUMBER_SIZE];
     const char **names = fold_names(s->folds, &room);
     char *command = arguments_typed(s->args);
     bool several = s->pooled.marks != NULL;

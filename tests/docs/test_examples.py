@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the examples and checks what they say. fashion_mnist and inference need data and an installed
-library: tests/install runs them. Run as: test_examples.py SOURCE_TREE FOLDER_OF_PROGRAMS."""
+"""Runs the examples and checks what they say. fashion_mnist and inference need data and an
+installed library: tests/install runs them. Run as: test_examples.py SOURCE_TREE PROGRAMS."""
 
 import pathlib
 import re
@@ -50,7 +50,8 @@ def fault_of(name, folder):
 
 def main():
     source, folder = (pathlib.Path(word).resolve() for word in sys.argv[1:3])
-    names = {path.stem for path in (source / "examples").glob("*.c")} - {"fashion_mnist", "inference"}
+    names = {path.stem for path in (source / "examples").glob("*.c")}
+    names -= {"fashion_mnist", "inference"}
     faults = [f"{name}: nothing is expected of it" for name in sorted(names - EXPECTED.keys())]
     faults += [f"{name}: there is no such example" for name in sorted(EXPECTED.keys() - names)]
     for name in sorted(names & EXPECTED.keys()):

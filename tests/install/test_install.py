@@ -178,8 +178,8 @@ class Installed(unittest.TestCase):
 
     def test_programs_that_run_a_model(self):
         run, sample = self.root / "model-run", self.root / "sample.bin"
-        call(self.prefix / "bin/cresset", "train", "--data", self.data, "--model", "mlp", "--epochs",
-             "1", "--out", run)
+        call(self.prefix / "bin/cresset", "train", "--data", self.data, "--model", "mlp",
+             "--epochs", "1", "--out", run)
         sample.write_bytes(struct.pack(f"<{SIDE * SIDE}f", *(i % 5 - 2 for i in range(SIDE ** 2))))
         said = {call(*words, run, sample, env=self.environment)
                 for words in self.programs_that_run_a_model()}

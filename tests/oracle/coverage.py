@@ -11,11 +11,17 @@ import sys
 
 # Checks that an op does without, and why: {op: {check: reason}}.
 ZERO = "a draw has no slope: the gradient is zero, as in PyTorch (checked in semantics.py)"
+BYTES = "its tensors are bytes, and float32 what goes with them"
+WHOLE = "the weight, which is packed once, must be contiguous; others are refused"
 EXCEPTIONS = {
     "native_channels_last_pool2d": {"comparison": "the functions of pooling choose it by the order "
                                                   "in memory (compared in semantics.py)"},
     "_slice_place": {"layout: sliced": "slice and its gradient call it on contiguous tensors"},
     "_searchsorted": {"several dtypes": "searchsorted converts to one of two before"},
+    "quantize_per_tensor": {"several dtypes": "it makes bytes of float32 only"},
+    "dequantize": {"several dtypes": "it makes float32 of bytes only"},
+    "quantized_conv2d": {"several dtypes": BYTES, "layout: sliced": WHOLE},
+    "quantized_linear": {"several dtypes": BYTES, "layout: sliced": WHOLE},
     "bernoulli": {"gradient": ZERO, "finite differences": ZERO},
     "ctc_loss": {"finite differences": "the gradient is PyTorch's, which is right only behind a "
                                        "log_softmax (there they are taken in semantics.py)"},

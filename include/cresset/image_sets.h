@@ -50,6 +50,11 @@ typedef struct cr_image_set_args {
     cr_dataset_open_folder_with((cr_image_set_args){ .path = __VA_ARGS__ })
 cr_dataset *cr_dataset_open_folder_with(cr_image_set_args args);
 
+/* The paths of all pictures in a folder and below it, sorted as in such a class, each and the list
+ * to be freed with cr_free; `count` of them. NULL on failure, which a folder without pictures is.
+ */
+char **cr_image_folder_paths(const char *folder, int64_t *count);
+
 /* A table (CSV) of paths and labels: the columns called path (or file, filename, image, img, name)
  * and label (or labels, class, target), or the first two if there are no headings. Several labels
  * of a picture are parted by '|'; such a set has targets (cr_dataset_targets), and its labels are

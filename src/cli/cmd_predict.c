@@ -22,7 +22,7 @@ typedef struct predict_settings {
     profile_options profile;
 } predict_settings;
 
-static const char *const format_names[] = { "text", "json", "npy" };
+static const char *const format_names[] = { "text", "json", "npy", "csv" };
 
 static const char *format_words(int index)
 {
@@ -43,7 +43,7 @@ static const cli_option predict_options[] = {
     { "show", 's', "Output", FLAG(predict_settings, show), NULL, NULL,
       "draw each picture as the model sees it" },
     { "format", 'f', "Output", CHOICE(predict_settings, format, format_words), "WORD", "text",
-      "how to answer; npy is an array (inputs, classes) of probabilities" },
+      "how to answer; npy is an array (inputs, classes) of probabilities, csv a table of them" },
     { "output", 'o', "Output", FILE_PATH(predict_settings, output), "FILE", NULL,
       "where the array of --format npy goes" },
     { "explain", 0, "Output", FOLDER_PATH(predict_settings, explain), "DIR", NULL,
@@ -57,13 +57,15 @@ static const cli_example examples[] = {
     { "cresset predict runs/convnet-001 --data fashion-mnist --show 0-5",
       "The first six test samples, and how they look:" },
     { "cresset predict best.safetensors --json *.png", "For a program:" },
+    { "cresset predict runs/oct-001 scans --format csv >answers.csv",
+      "All pictures of a folder, for a spreadsheet:" },
 };
 
 /* One picture: where it comes from, and what the model says. */
 typedef struct input {
-    const char *path; /* of its file; NULL for a sample of the data set */
-    int64_t index;    /* of that sample */
-    int64_t truth;    /* its class, CR_NO_LABEL if not known */
+    char *path;    /* of its file; NULL for a sample of the data set */
+    int64_t index; /* of that sample */
+    int64_t truth; /* its class, CR_NO_LABEL if not known */
 } input;
 
 typedef struct prediction {
@@ -127,12 +129,55 @@ static bool add_range(prediction *p, const char *word)
     return true;
 }
 
+/* Takes over the path. */
+static bool add_file(prediction *p, char *path)
+{
+    if (path && add_input(p, (input){ .path = path, .index = -1, .truth = CR_NO_LABEL }))
+        return true;
+    cr_free(path);
+    return false;
+}
+
+static bool add_folder(prediction *p, const char *folder)
+{
+    int64_t count;
+    char **paths = cr_image_folder_paths(folder, &count);
+    for (int64_t i = 0; i < count; i++)
+        add_file(p, paths[i]);
+    cr_free(paths);
+    return !cr_failed();
+}
+
+/* The paths in the lines of standard input. */
+static bool add_lines(prediction *p)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+    int64_t before = p->count;
+    while (!cr_failed() && (length = getline(&line, &room, stdin)) >= 0) {
+        line[strcspn(line, "\r\n")] = '\0';
+        if (line[0])
+            add_file(p, cr_string_copy(line));
+    }
+    free(line);
+    if (p->count == before)
+        cr_error_set(CR_ERROR_ARGUMENT, "standard input names no pictures; it takes a path a line");
+    return !cr_failed();
+}
+
+static bool add_files(prediction *p, const char *word)
+{
+    if (strcmp(word, "-") == 0)
+        return add_lines(p);
+    return cr_file_is_folder(word) ? add_folder(p, word) : add_file(p, cr_string_copy(word));
+}
+
 static bool list_inputs(prediction *p)
 {
     for (int i = 1; i < p->args->operand_count; i++) {
         const char *word = p->args->operands[i];
-        input file = { .path = word, .index = -1, .truth = CR_NO_LABEL };
-        if (p->set ? !add_range(p, word) : !add_input(p, file))
+        if (p->set ? !add_range(p, word) : !add_files(p, word))
             return false;
         if (p->count > MOST_INPUTS) {
             cr_error_set(CR_ERROR_ARGUMENT, "more than %d inputs at once", MOST_INPUTS);
@@ -320,6 +365,36 @@ static int print_as_json(const prediction *p, int64_t top)
     return print_json(p->args->command, answers);
 }
 
+/* A line for each input: what it is, its class where that is known, the most probable class, and
+ * the probabilities of all. */
+static int print_as_csv(const prediction *p)
+{
+    char name[NUMBER_SIZE];
+    cr_text text = { 0 };
+    cr_text_append(&text, p->set ? "sample,truth,prediction" : "input,prediction");
+    for (int c = 0; c < p->classifier->class_count; c++) {
+        cr_text_append(&text, ",");
+        append_csv_field(&text, p->classifier->class_names[c]);
+    }
+    for (int64_t i = 0; i < p->count; i++) {
+        const float *row = p->probabilities + i * p->classifier->class_count;
+        cr_text_append(&text, "\n");
+        append_csv_field(&text, input_name(name, &p->inputs[i]));
+        cr_text_append(&text, ",");
+        if (p->set) {
+            int64_t truth = p->inputs[i].truth;
+            append_csv_field(&text, truth >= 0 ? p->classifier->class_names[truth] : "");
+            cr_text_append(&text, ",");
+        }
+        append_csv_field(&text, p->classifier->class_names[next_class(p, i, -1)]);
+        for (int c = 0; c < p->classifier->class_count; c++)
+            cr_text_printf(&text, ",%.6f", (double)row[c]);
+    }
+    bool good = !cr_failed() && puts(text.data) >= 0;
+    cr_text_free(&text);
+    return good ? STATUS_DONE : library_failure(p->args->command);
+}
+
 /* The labels of an input that reach their thresholds, the most probable first; how many. */
 static int append_labels(const prediction *p, int64_t which, cr_text *text)
 {
@@ -490,6 +565,8 @@ static int answer(const prediction *p)
         return print_as_json(p, settings->top);
     if (settings->format == format_names[2]) {
         status = save_array(p, settings->output);
+    } else if (settings->format == format_names[3]) {
+        status = print_as_csv(p);
     } else {
         if (settings->show && !show_inputs(p))
             return library_failure(p->args->command);
@@ -515,6 +592,8 @@ static int run(const arguments *args)
     int status = work(&p) ? answer(&p) : library_failure(args->command);
     cr_free(p.samples);
     cr_free(p.probabilities);
+    for (int64_t i = 0; i < p.count; i++)
+        cr_free(p.inputs[i].path);
     cr_free(p.inputs);
     cr_dataset_free(p.set);
     cr_free(p.thresholds);
@@ -529,8 +608,9 @@ const cli_command predict_command = {
     .operands = "MODEL INPUT...",
     .description =
         "Shows the most probable classes of each input. INPUT is a picture (JPEG, PNG, WebP, "
-        "TIFF, BMP or PNM), which is prepared as in the evaluation of the model, or with --data "
-        "the number of a sample, or a range such as "
+        "TIFF, BMP or PNM), which is prepared as in the evaluation of the model, a folder of which "
+        "all pictures are taken, also those below it, or - for a path in each line of standard "
+        "input; with --data it is the number of a sample, or a range such as "
         "0-5.\n\nMODEL is a run directory, of which the best weights are taken, or a file of "
         "weights that cresset train wrote.",
     .examples = examples,

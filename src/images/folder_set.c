@@ -35,6 +35,23 @@ static cr_status add_pictures(struct picture_list *list, const char *folder, int
     return cr_error_status();
 }
 
+char **cr_image_folder_paths(const char *folder, int64_t *count)
+{
+    char **paths = NULL;
+    *count = 0;
+    struct picture_list *list = cr_failed() ? NULL : cr_alloc_zeroed(1, sizeof *list);
+    if (list && add_pictures(list, folder, CR_NO_LABEL, 0) == CR_OK && list->count == 0)
+        cr_error_set(CR_ERROR_FORMAT, "%s has no pictures, neither itself nor below", folder);
+    if (list && !cr_failed()) {
+        paths = list->paths;
+        *count = list->count;
+        list->paths = NULL;
+        list->count = 0;
+    }
+    images_list_free(list);
+    return paths;
+}
+
 static cr_status add_class(struct picture_list *list, const cr_image_set_args *args,
                            const char *folder, const char *name)
 {

@@ -182,6 +182,29 @@ class PredictTest(TrainedTest):
             self.assertAlmostEqual(a["probability"], b["probability"], places=5)
         self.assertEqual(twice["predictions"][0]["class"], label)
 
+    def test_folders_and_standard_input(self):
+        os.makedirs(self.path("scans/below"), exist_ok=True)
+        paths = [self.path(name) for name in ("scans/b.png", "scans/c,d.png", "scans/below/a.png")]
+        for path, (pixels, _) in zip(paths, self.samples):
+            write_png(path, pixels, SIDE, SIDE)
+        with open(self.path("scans/notes.txt"), "w", encoding="utf-8") as file:
+            file.write("no picture")
+        table = self.assert_done("predict", self.trained, self.path("scans"), "--format", "csv")
+        rows = list(csv.DictReader(table.splitlines()))
+        self.assertEqual([row["input"] for row in rows], paths)
+        answers = self.assert_json("predict", self.trained, *paths, "--json")
+        for row, answer in zip(rows, answers):
+            best = answer["predictions"][0]
+            self.assertEqual(row["prediction"], best["name"])
+            self.assertAlmostEqual(float(row[best["name"]]), best["probability"], places=5)
+        piped = run("predict", self.trained, "-", "--format", "csv", stdin="\n".join(paths) + "\n")
+        self.assertEqual((piped.returncode, piped.stdout), (0, table))
+        truths = self.assert_done("predict", self.trained, "--data", self.data, "0-1", "--format",
+                                  "csv")
+        self.assertTrue(truths.startswith("sample,truth,prediction,"))
+        os.makedirs(self.path("empty"), exist_ok=True)
+        self.assert_refused(1, "has no pictures", "predict", self.trained, self.path("empty"))
+
     def test_text_and_pictures(self):
         text = self.assert_done("predict", self.trained, "--data", self.data, "0-3", "--show")
         self.assertIn("truth", text)
